@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv; a stamp per extra makes the second run start at once.
+# ARGS goes to the program behind the target: make test ARGS='-k windows', make demo ARGS=--keep
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/.ready-demo ## train on real data, run the service on a real Apache Kafka and check its incidents (under 4 minutes)
+	$(BIN)/monitor demo $(ARGS)
+
+test: .venv/.ready-dev ## run all tests, on a real Apache Kafka, with coverage
+	$(BIN)/python -m pytest --cov=monitor --cov-report=term $(ARGS)
+
+lint: .venv/.ready-dev ## check style, formatting and types (changes nothing)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.ready-dev ## measure events per second through the service's parts
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not: try make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.ready-demo: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing the service, PyTorch and Java into .venv (about 3 GB once, a few minutes)"
+	$(PIP) install --quiet --editable '.[train,demo]' --constraint constraints.txt
+	@touch $@
+
+.venv/.ready-dev: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing the service, PyTorch, Java and the development tools into .venv (about 3 GB once, a few minutes)"
+	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@ .venv/.ready-demo

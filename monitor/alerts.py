@@ -1,0 +1,129 @@
+"""The contract out: an alert, its bytes, its JSON Schema and its CloudEvents headers.
+
+An incident is told in messages: `opened`, any number of `updated`, `closed`. They share `incident`; each has an `id`
+of its own. Both come from the content alone: the same events give the same bytes, a repeat is the same message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+SCHEMA_VERSION: Literal[1] = 1
+CONTENT_TYPE = "application/json"
+EVENT_TYPE = "monitor.alert.v1"
+
+Kind = Literal["anomaly", "data_quality", "drift"]
+Status = Literal["opened", "updated", "closed"]
+Severity = Literal["warning", "major", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("warning", "major", "critical")
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: what a float32 carries, and what a person reads."""
+    return float(f"{value:.6g}")
+
+
+Measured = Annotated[float, PlainSerializer(_rounded, return_type=float)]
+Moment = Annotated[
+    datetime,
+    PlainSerializer(lambda value: value.isoformat(timespec="milliseconds").replace("+00:00", "Z"), return_type=str),
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Feature(_Part):
+    name: str
+    observed: Measured
+    """At the peak, source units."""
+    expected: Measured
+    """What the model reconstructed in its place, source units."""
+    contribution: Measured
+    """Share of the error, 0 to 1; over all features of the model the shares add up to 1."""
+
+
+class Evidence(_Part):
+    topic: str
+    partition: int
+    first_offset: int
+    """Record of the first anomalous event."""
+    last_offset: int
+    """Record of the event that caused this message."""
+    model: str
+    """Digest of the artefact."""
+    config: str
+    """Digest of the settings that shape alerts."""
+
+
+class Alert(_Part):
+    """One step of one incident, published keyed by stream."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    """Identity of this message; a repeat has the same."""
+    incident: str
+    """Identity of the incident, shared by all its messages."""
+    kind: Kind
+    status: Status
+    reason: Literal["recovered", "idle", "evicted"] | None
+    """Why it closed: normal again, the stream fell silent, or the stream was dropped to make room."""
+    stream: str
+    time: Moment
+    """Event time of the event that caused this message."""
+    started_at: Moment
+    """Event time of the first anomalous event."""
+    ended_at: Moment | None
+    """Event time of the last anomalous event, once closed."""
+    severity: Severity
+    """Band of the peak score so far."""
+    score: Measured
+    """Peak of error / threshold so far; above 1 is anomalous."""
+    error: Measured
+    """Error at the peak, standardised units squared."""
+    threshold: Measured
+    features: tuple[Feature, ...]
+    """The largest contributions to the error at the peak, largest first."""
+    evidence: Evidence
+
+    def to_bytes(self) -> bytes:
+        """The message's value: JSON in the order of the fields, UTF-8."""
+        return self.model_dump_json().encode()
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """CloudEvents 1.0, Kafka protocol binding, binary content mode."""
+        facts = {
+            "ce_specversion": "1.0",
+            "ce_id": self.id,
+            "ce_type": EVENT_TYPE,
+            "ce_source": f"/monitor/{self.evidence.topic}",
+            "ce_subject": self.stream,
+            "ce_time": self.model_dump(mode="json", include={"time"})["time"],
+            "content-type": CONTENT_TYPE,
+        }
+        return [(name, str(value).encode()) for name, value in facts.items()]
+
+
+def parse(value: bytes) -> Alert:
+    """Raises pydantic's ValidationError for anything that is not an alert of this schema version."""
+    return Alert.model_validate_json(value)
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since the Unix epoch -> UTC, to the millisecond."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def identity(*parts: object) -> str:
+    """128 bits of SHA-256 over the parts; none of them may contain the separator."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the value on the alert topic."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Alert.model_json_schema(mode="serialization")}

@@ -1,0 +1,164 @@
+"""The values that flow, as columns: records -> Batch -> Windows -> Scores -> Outcome. All of them are frozen.
+
+Letters used throughout: N events, W windows, T window length in events, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from monitor.alerts import Alert
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+class Record(Protocol):
+    """What the program needs of a Kafka record; the client's own record type has these attributes already."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the Unix epoch, -1 where the broker has none."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class RawRecord(NamedTuple):
+    """A record that did not come from Kafka: from a file, or made by a test."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Reason(StrEnum):
+    """Why a record was rejected: a bounded label in the metrics, `monitor-reason` on the dead letter."""
+
+    TOMBSTONE = "tombstone"
+    EMPTY = "empty"
+    OVERSIZED = "oversized"
+    NOT_JSON = "not_json"
+    NOT_AN_EVENT = "not_an_event"
+    BAD_STREAM = "bad_stream"
+    BAD_TIME = "bad_time"
+    TOO_OLD = "too_old"
+    IN_FUTURE = "in_future"
+    MISSING_FEATURE = "missing_feature"
+    UNKNOWN_FEATURE = "unknown_feature"
+    NON_FINITE = "non_finite"
+    NON_NUMERIC = "non_numeric"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that could not become an event: a value, not an exception, so that nothing is lost."""
+
+    reason: Reason
+    detail: str  # one sentence for a person: which feature, which limit
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N decoded events in arrival order; within one partition offsets ascend."""
+
+    stream: Sequence[str]  # (N,)
+    time: Float64  # (N,) event time, s since the Unix epoch
+    arrival: Float64  # (N,) record timestamp, s since the Unix epoch (the event time where the record has none)
+    values: Float32  # (N, F) source units; NaN = to be imputed
+    partition: Int64  # (N,)
+    offset: Int64  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(
+            self.stream[rows],
+            self.time[rows],
+            self.arrival[rows],
+            self.values[rows],
+            self.partition[rows],
+            self.offset[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A stream that left the window store; what is open about it must be closed."""
+
+    row: int  # row of the batch before which it left
+    partition: int
+    stream: str
+    reason: str  # "idle" or "evicted"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """W whole windows, ordered by closing event. A stream still warming up has none: absence, never a zero."""
+
+    values: Float32  # (W, T, F) source units, oldest event first
+    row: Int64  # (W,) index of the closing event in the batch
+    slot: Int64  # (W,) the stream's slot in the window store
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a detector says of W windows. `error` is compared with the threshold elsewhere; the two are stored apart."""
+
+    error: Float32  # (W,) mean squared error, standardised units squared, >= 0
+    feature_error: Float32  # (W, F) same unit; its mean over F is `error`
+    expected: Float32  # (W, F) reconstruction of the closing event, source units
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened to the events of one batch, for metrics."""
+
+    records: int = 0
+    events: int = 0
+    windows: int = 0
+    late: int = 0
+    duplicate: int = 0
+    gaps: int = 0
+    imputed: int = 0
+    started: int = 0
+    idle: int = 0
+    evicted: int = 0
+    moved: int = 0  # streams that started under a name that is live in another partition too
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything one batch led to. Metrics and sinks are fed from this and from nothing else."""
+
+    alerts: Sequence[Alert] = ()
+    alert_arrival: Sequence[float] = ()  # record timestamp of the event that caused each alert, s since the Unix epoch
+    rejects: Sequence[Reject] = ()
+    counts: Counts = Counts()
+    error: Float32 = field(default_factory=lambda: np.empty(0, np.float32))  # (W,)
+    score: Float64 = field(default_factory=lambda: np.empty(0, np.float64))  # (W,) error / threshold; > 1 is anomalous
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, where a clock was given

@@ -1,0 +1,87 @@
+"""`monitor check`: everything that can be known to be wrong before the service runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from monitor import configfile, detector
+from monitor.assembly import assemble
+from monitor.cli import config_option
+from monitor.cli.topics import as_table
+from monitor.config import Settings
+from monitor.errors import MonitorError
+from monitor.kafka.connect import check_options
+from monitor.kafka.topics import Topics
+
+
+@click.command(epilog="Example: monitor check -c monitor.yaml")
+@config_option
+@click.option("--offline", is_flag=True, help="Only the file and the artefact; ask no broker.")
+def check(config: Path | None, offline: bool) -> None:
+    """Validate configuration, artefact, brokers, topics and rights.
+
+    Prints the effective settings, where each comes from, and what was found. Secrets are shown as ********. All checks
+    are made even if one fails. Exit code 2 for a bad configuration or artefact, 1 for Kafka.
+    """
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    loaded = configfile.load_with_origins(config)
+    console.print(_settings_table(loaded))
+    settings = loaded.settings
+    failures = [fault for fault in (_try(console, "artefact", lambda: _artefact(settings)),) if fault]
+    if not offline:
+        fault = _try(console, "kafka", lambda: _kafka(console, settings))
+        failures += [fault] if fault else []
+    if failures:
+        raise max(failures, key=lambda fault: fault.exit_code)
+    console.print("[green]ok[/green]: monitor run can start with this configuration")
+
+
+def _try(console: Console, what: str, step: Callable[[], str]) -> MonitorError | None:
+    try:
+        console.print(f"[green]ok[/green]    {what}: {step()}")
+    except MonitorError as error:
+        console.print(f"[red]wrong[/red] {what}: {error.message}")
+        return error
+    return None
+
+
+def _settings_table(loaded: configfile.Loaded) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("setting", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for path, value, source in configfile.describe(loaded.settings, loaded.origins):
+        table.add_row(path, value, source, style="dim" if source == "default" else "")
+    return table
+
+
+def _artefact(settings: Settings) -> str:
+    model = detector.load(settings.model.path, settings.model, settings.events.features)
+    model.warm()
+    pipeline = assemble(settings, model)
+    manifest = model.manifest
+    shape = f"{manifest.architecture.network}, window {manifest.architecture.window}, {len(manifest.features)} features"
+    return f"{settings.model.path}: {shape}, threshold {pipeline.threshold:.4g}, digest {manifest.digest[:12]}"
+
+
+def _kafka(console: Console, settings: Settings) -> str:
+    check_options(settings.kafka)
+    with Topics(settings.kafka, settings.topics) as client:
+        states = client.inspect()
+        console.print(as_table(states))
+        for state in states:
+            if state.missing:
+                raise MonitorError(
+                    f"topic {state.spec.name!r} (topics.{state.purpose}) does not exist",
+                    "make it with: monitor topics --create",
+                )
+            if state.problem:
+                raise MonitorError(f"topic {state.spec.name!r} (topics.{state.purpose}): {state.problem}")
+        problem = client.group_problem()
+    if problem:
+        raise MonitorError(problem, "give this user READ on the group")
+    return f"{settings.kafka.bootstrap_servers}: three topics and group {settings.kafka.group!r} can be used"

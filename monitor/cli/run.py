@@ -1,0 +1,98 @@
+"""`monitor run`: wires the parts of one member and lets it serve until a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+from prometheus_client import CollectorRegistry
+
+from monitor import configfile, detector, logs
+from monitor.assembly import assemble
+from monitor.cli import config_option
+from monitor.config import Settings
+from monitor.health import Health
+from monitor.kafka.connect import check_options
+from monitor.kafka.sink import KafkaSink
+from monitor.kafka.source import KafkaSource
+from monitor.kafka.topics import require
+from monitor.metrics import Metrics
+from monitor.ports import Sink, Source
+from monitor.service import Service
+from monitor.web import Web
+
+log = logs.get("run")
+
+
+@click.command(epilog="Example: monitor run -c monitor.yaml")
+@config_option
+def run(config: Path | None) -> None:
+    """Serve: read events, publish incidents, export metrics, until SIGTERM or SIGINT.
+
+    The first signal finishes the batch in hand, commits and leaves the group; a second one ends at once. Brokers that
+    are away are waited for. Probes, metrics and the status page are on web.port.
+    """
+    settings = configfile.load(config)
+    logs.configure(settings.log.format, settings.log.level)
+    serve(settings, str(config) if config else "")
+
+
+def serve(settings: Settings, config_name: str) -> None:
+    """Runs one member until it is told to stop."""
+    check_options(settings.kafka)
+    model = detector.load(settings.model.path, settings.model, settings.events.features)
+    model.warm()
+    manifest = model.manifest
+    pipeline = assemble(settings, model, time.perf_counter)
+    health = Health(settings.web.stuck_after, time.monotonic)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, manifest, settings)
+    metrics.model_loaded(time.time())
+    web = Web(settings.web.host, settings.web.port, registry, lambda: health.status, health.stuck)
+    create = f"monitor topics --create -c {config_name}" if config_name else "monitor topics --create"
+
+    def connect() -> tuple[Source, Sink]:
+        require(settings.kafka, settings.topics, create)
+        source = KafkaSource(settings.kafka, settings.topics.input.name)
+        sink = KafkaSink(settings.kafka, settings.topics, source.commit)
+        sink.open()
+        return source, sink
+
+    service = Service(settings, manifest, pipeline, connect, metrics, health)
+    _stop_on_signals(service)
+    web.start()
+    log.info(
+        "started",
+        model=manifest.digest[:12],
+        network=manifest.architecture.network,
+        window=manifest.architecture.window,
+        features=len(manifest.features),
+        threshold=pipeline.threshold,
+        runtime=settings.model.runtime,
+        config=settings.digest()[:12],
+        http=f"http://{settings.web.host}:{web.port}",
+    )
+    try:
+        service.run()
+    finally:
+        web.close()
+
+
+def _stop_on_signals(service: Service) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, _end_at_once)
+        log.info("stopping", signal=signal.Signals(number).name)
+        service.stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    # Nothing to tidy: what is not committed is read again.
+    os._exit(128 + number)

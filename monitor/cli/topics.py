@@ -1,0 +1,56 @@
+"""`monitor topics`: what must exist, what exists, and the difference made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from monitor import configfile
+from monitor.cli import config_option
+from monitor.errors import MonitorError
+from monitor.kafka.connect import check_options
+from monitor.kafka.topics import Topics, TopicState
+
+
+@click.command(epilog="Example: monitor topics --create -c monitor.yaml")
+@config_option
+@click.option("--create", is_flag=True, help="Create the missing ones as the configuration says.")
+def topics(config: Path | None, create: bool) -> None:
+    """Show the three topics (input, alerts, dead letters), or create them.
+
+    Topics that exist are never changed. Exit code 1 when one is missing or cannot be used as it is.
+    """
+    settings = configfile.load(config)
+    check_options(settings.kafka)
+    with Topics(settings.kafka, settings.topics) as client:
+        states = client.inspect()
+        missing = [state for state in states if state.missing]
+        if create and missing:
+            client.create(missing)
+            states = client.inspect()
+    Console(width=None if Console().is_terminal else 120).print(as_table(states))
+    wrong = [state for state in states if state.missing or state.problem]
+    if wrong:
+        names = ", ".join(state.spec.name for state in wrong)
+        hint = "make them with: monitor topics --create" if all(state.missing for state in wrong) else ""
+        raise MonitorError(f"{settings.kafka.bootstrap_servers}: cannot run with {names} as it is", hint)
+
+
+def as_table(states: list[TopicState]) -> Table:
+    """Purpose, name, shape and state of each topic."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("purpose", "topic", "partitions", "replication", "cleanup", "state"):
+        table.add_column(column, justify="right" if column in {"partitions", "replication"} else "left")
+    for state in states:
+        table.add_row(
+            state.purpose,
+            state.spec.name,
+            "-" if state.missing else str(state.partitions),
+            "-" if state.missing else str(state.replication),
+            state.cleanup or "-",
+            f"[red]{state.problem}[/red]" if state.problem else "[green]ok[/green]",
+        )
+    return table

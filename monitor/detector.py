@@ -1,0 +1,101 @@
+"""Windows -> Scores, by the runtime that the configuration names. The scores of a window do not depend on its batch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+
+from monitor import config
+from monitor.batch import Float32, Scores
+from monitor.errors import ArtefactError, UsageError
+from monitor.model import artefact
+from monitor.model.artefact import GRAPH, Artefact
+from monitor.model.manifest import Manifest
+
+MOST_WINDOWS = 256
+"""Windows of one pass: more do not fit the caches and are slower (measured: 35,300 a second at 256, 27,700 at 1024)."""
+MOST_VALUES = 2**21
+"""Values of one pass; long windows go in smaller passes, so that memory stays bounded."""
+
+onnxruntime.disable_telemetry_events()  # its Linux wheels report home, and complain where they cannot
+
+
+class Detector(Protocol):
+    """A model ready to score. Same window, same bits, whatever the batch and the place in it: a law with tests."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def score(self, windows: Float32) -> Scores:
+        """Windows (W, T, F) in source units, no NaN; W may be 0. Finite for every finite input."""
+
+    def warm(self) -> None:
+        """One pass over nothing in particular: the first pass of a process is slow."""
+
+
+class OnnxDetector:
+    """The artefact's graph in ONNX Runtime on the CPU."""
+
+    def __init__(self, loaded: Artefact, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle pod must be idle
+        options.log_severity_level = 3  # errors only: the rest is not written for operators
+        try:
+            self._session = onnxruntime.InferenceSession(loaded.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exception types have no common base but this
+            raise ArtefactError(
+                f"ONNX Runtime {onnxruntime.__version__} cannot load {loaded.folder / GRAPH}: {error}",
+                "Use the version of monitor that trained the model, or train it again with this one.",
+            ) from error
+        self.manifest = loaded.manifest
+        shape = (self.manifest.architecture.window, self.manifest.architecture.features)
+        found = tuple(self._session.get_inputs()[0].shape[1:])
+        if found != shape:
+            raise ArtefactError(
+                f"{loaded.folder / GRAPH} takes windows of {found}, but the manifest says {shape} (events, features).",
+                "Train the model again, or restore the folder from where it was copied.",
+            )
+        self._shape = shape
+        self._most = max(1, min(MOST_WINDOWS, MOST_VALUES // (shape[0] * shape[1])))
+
+    def score(self, windows: Float32) -> Scores:
+        """Windows (W, T, F) in source units, no NaN; W may be 0, in which case the graph is not run."""
+        count, features = len(windows), self._shape[1]
+        scores = Scores(
+            error=np.empty(count, np.float32),
+            feature_error=np.empty((count, features), np.float32),
+            expected=np.empty((count, features), np.float32),
+        )
+        for start in range(0, count, self._most):
+            part = slice(start, start + self._most)
+            names = ["error", "feature_error", "expected"]
+            outputs = self._session.run(names, {"windows": np.ascontiguousarray(windows[part])})
+            scores.error[part], scores.feature_error[part], scores.expected[part] = outputs
+        return scores
+
+    def warm(self) -> None:
+        self.score(np.zeros((1, *self._shape), np.float32))
+
+
+def load(folder: Path, settings: config.Model, expected_features: Sequence[str] | None = None) -> Detector:
+    """The verified artefact in the runtime of `settings`. Raises `ArtefactError`, or `UsageError` without torch."""
+    loaded = artefact.load(folder, expected_features)
+    if settings.runtime == "onnx":
+        return OnnxDetector(loaded, settings.threads)
+    try:
+        reference = importlib.import_module("monitor.model.reference")  # torch is not part of a serving image
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"model.runtime is torch, but the module {error.name} is not installed.",
+            "Install it with `pip install 'anomaly-monitor[train]'`, or set model.runtime to onnx.",
+        ) from error
+    detector: Detector = reference.TorchDetector(loaded, settings.threads)
+    return detector

@@ -1,0 +1,98 @@
+"""The past of a topic as columns per stream, for training: decoded by the rules the service decodes by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import msgspec
+import numpy as np
+
+from monitor import config
+from monitor.batch import Batch, Reason, Record, Reject
+from monitor.errors import MonitorError
+from monitor.events import Decoder
+from monitor.feeds.table import Table, by_stream, check_names
+
+SAMPLE = 1000
+"""Good events that are looked at to learn the features' names."""
+
+
+def series_from_records(
+    batches: Iterable[Sequence[Record]], features: Sequence[str] | None, rules: config.Events, source: str = ""
+) -> Table:
+    """Decode records into a table; without `features`, they are those of the first `SAMPLE` good events.
+
+    The notes tell how many records were rejected and why. Raises `MonitorError` where none is an event.
+    """
+    waiting = iter(batches)
+    if features is None:
+        sample = list(_sample(waiting))
+        features = feature_names(record.value for batch in sample for record in batch)
+        waiting = chain(sample, waiting)
+        if not features:
+            count = sum(map(len, sample))
+            what = f"none of its {count} records is an event with numeric features" if count else "no records there"
+            raise MonitorError(
+                f"{source}: {what}", "Check the topic and the range; events are described by: monitor schema event"
+            )
+    check_names(features)
+    decoder = Decoder(features, rules)
+    decoded: list[Batch] = []
+    reasons: Counter[Reason] = Counter()
+    examples: dict[Reason, Reject] = {}
+    for records in waiting:
+        result = decoder.decode(records)
+        decoded.append(result.batch)
+        reasons.update(reject.reason for reject in result.rejects)
+        for reject in result.rejects:
+            examples.setdefault(reject.reason, reject)
+    notes = tuple(_told(count, examples[reason]) for reason, count in reasons.most_common())
+    if not any(map(len, decoded)):
+        said = "; ".join(notes) or "no records there"
+        raise MonitorError(f"{source}: no events: {said}", "Check the topic, the range and the settings under events.")
+    streams = [name for batch in decoded for name in batch.stream]
+    time = np.concatenate([batch.time for batch in decoded])
+    values = np.concatenate([batch.values for batch in decoded])
+    return Table(tuple(features), tuple(by_stream(streams, time, values)), notes, source)
+
+
+def feature_names(values: Iterable[bytes | None]) -> tuple[str, ...]:
+    """The features with a number in any of the first `SAMPLE` events, in order of first appearance."""
+    names: dict[str, None] = {}
+    events = 0
+    for value in values:
+        numeric = _numeric(value)
+        events += bool(numeric)
+        names.update(dict.fromkeys(numeric))
+        if events == SAMPLE:
+            break
+    return tuple(names)
+
+
+def _sample(batches: Iterator[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+    events = 0
+    for batch in batches:
+        yield batch
+        events += sum(bool(_numeric(record.value)) for record in batch)
+        if events >= SAMPLE:
+            return
+
+
+def _numeric(value: bytes | None) -> list[str]:
+    """The numeric features of an event; none where the value is no event."""
+    try:
+        event = msgspec.json.decode(value or b"")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return []
+    features = event.get("features") if isinstance(event, dict) else None
+    if not isinstance(features, dict):
+        return []
+    return [name for name, number in features.items() if type(number) in (int, float)]
+
+
+def _told(count: int, example: Reject) -> str:
+    record = example.record
+    where = f"partition {record.partition}, offset {record.offset}"
+    return f"{count} records rejected as {example.reason}: {example.detail} ({where})"

@@ -1,0 +1,104 @@
+"""Rows of some streams as columns, and the same rows as the event records a topic would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+
+import msgspec
+import numpy as np
+
+from monitor.batch import Float32, Float64, RawRecord
+from monitor.errors import MonitorError
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The n rows of one stream, in the order they were read."""
+
+    stream: str
+    time: Float64  # (n,) s since the Unix epoch
+    values: Float32  # (n, F) source units, NaN = missing
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of some streams with the same F features."""
+
+    features: tuple[str, ...]
+    series: tuple[Rows, ...]  # in order of first appearance
+    notes: tuple[str, ...] = ()  # what was left out or assumed, for people
+    source: str = ""  # what was read, as the user named it
+
+    def __len__(self) -> int:
+        return sum(map(len, self.series))
+
+
+def check_names(features: Sequence[str]) -> None:
+    """Raise `MonitorError` for a feature name that events cannot carry as it is."""
+    for name in features:
+        if not name.isprintable() or '"' in name or "\\" in name:
+            raise MonitorError(
+                f"feature {name!r}: a name must not hold quotes, backslashes or unprintable characters",
+                "Rename the column, or leave it out.",
+            )
+
+
+def by_stream(streams: Sequence[str], time: Float64, values: Float32) -> Iterator[Rows]:
+    """Mixed rows -> the rows of each stream, in their order; streams in order of first appearance."""
+    index: dict[str, int] = {}
+    code = np.array([index.setdefault(name, len(index)) for name in streams], np.int64)
+    order = np.argsort(code, kind="stable")
+    bounds = np.searchsorted(code[order], np.arange(1, len(index)))
+    for stream, rows in zip(index, np.split(order, bounds), strict=True):
+        yield Rows(stream, time[rows], values[rows])
+
+
+def in_time_order(table: Table) -> Table:
+    """The table with each stream sorted by time and the first row of each time kept; the notes count the others."""
+    series, moved, dropped = [], 0, 0
+    for rows in table.series:
+        order = np.argsort(rows.time, kind="stable")
+        time = rows.time[order]
+        keep = np.ones(len(time), bool)
+        keep[1:] = np.diff(time) > 0
+        moved += int(np.count_nonzero(np.diff(rows.time) < 0))
+        dropped += int(np.count_nonzero(~keep))
+        series.append(Rows(rows.stream, time[keep], rows.values[order][keep]))
+    notes = list(table.notes)
+    if moved:
+        notes.append(f"rows out of time order at {moved} places: sorted")
+    if dropped:
+        notes.append(f"{dropped} rows repeat a time of their stream: dropped")
+    return replace(table, series=tuple(series), notes=tuple(notes))
+
+
+def records(table: Table, topic: str) -> Iterator[RawRecord]:
+    """The rows as event records of partition 0, the streams merged by time as a live topic would hold them.
+
+    Within a stream the order of the rows is kept, late ones included. Values survive float32 -> JSON -> float32 to
+    the bit; a missing value is a feature left out.
+    """
+    if not table.series:
+        return
+    # A stream's next row waits until its time has come; one that is late already follows at once: the running maximum.
+    due = np.concatenate([np.maximum.accumulate(rows.time) for rows in table.series])
+    which = np.repeat(np.arange(len(table.series)), [len(rows) for rows in table.series])
+    row = np.concatenate([np.arange(len(rows)) for rows in table.series])
+    encode = msgspec.json.Encoder().encode
+    keys = [rows.stream.encode() for rows in table.series]
+    order = np.lexsort((row, which, due))
+    for offset, (series, at) in enumerate(zip(which[order].tolist(), row[order].tolist(), strict=True)):
+        rows = table.series[series]
+        time = float(rows.time[at])
+        features = {
+            name: value
+            for name, value in zip(table.features, rows.values[at].tolist(), strict=True)
+            if not isnan(value)
+        }
+        value = encode({"stream": rows.stream, "time": time, "features": features})
+        yield RawRecord(topic, 0, offset, round(time * 1000), keys[series], value)

@@ -1,0 +1,5 @@
+"""The one door to Kafka: nothing outside this package imports the client library.
+
+`connect` typed settings -> client options; `source` and `sink` the service's two ends; `topics` what must exist;
+`history` a bounded read of what a topic holds; `tail` an endless read of what comes.
+"""

@@ -1,0 +1,103 @@
+"""From typed settings to the client's options, and from the client's errors to ours."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+
+from monitor import config
+from monitor.configfile import secret
+from monitor.errors import ConfigError, MonitorError, RefusedError, UnavailableError
+
+Role = Literal["consumer", "producer", "admin"]
+
+_CLIENTS: dict[Role, type[Any]] = {"consumer": KafkaConsumer, "producer": KafkaProducer, "admin": KafkaAdminClient}
+_REFUSALS = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+
+
+def options(settings: config.Kafka, role: Role, **chosen: Any) -> dict[str, Any]:
+    """Options of one client: ours, then `chosen`, then whatever of `kafka.options` this kind of client knows."""
+    tls, sasl = settings.tls, settings.sasl
+    security = ("SASL_" if sasl.mechanism else "") + ("SSL" if tls.enabled else "PLAINTEXT")
+    found: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "client_id": settings.client_id,
+        "security_protocol": security,
+        "bootstrap_timeout_ms": 5_000,
+        "reconnect_backoff_max_ms": 2_000,
+        "metrics_enabled": False,
+    }
+    if tls.enabled:
+        found |= {
+            "ssl_context": _tls_context(tls),
+            "ssl_check_hostname": tls.check_hostname,
+        }
+    if sasl.mechanism:
+        found |= {
+            "sasl_mechanism": sasl.mechanism,
+            "sasl_plain_username": sasl.username,
+            "sasl_plain_password": secret(sasl.password, sasl.password_file, "kafka.sasl.password_file"),
+        }
+    known = _CLIENTS[role].DEFAULT_CONFIG
+    passed = {name: value for name, value in settings.options.items() if name in known}
+    return {name: value for name, value in found.items() if name in known} | chosen | passed
+
+
+def check_options(settings: config.Kafka) -> None:
+    """Refuses a pass-through option that no client knows."""
+    known = {name for client in _CLIENTS.values() for name in client.DEFAULT_CONFIG}
+    for name in settings.options:
+        if name not in known:
+            raise ConfigError(
+                f"kafka.options: no Kafka client has an option {name!r}", "see kafka-python's documentation"
+            )
+
+
+@contextmanager
+def translated(settings: config.Kafka, doing: str) -> Iterator[None]:
+    """Turns what the client raises into what to do about it: wait (UnavailableError) or stop (RefusedError)."""
+    where = settings.bootstrap_servers
+    try:
+        yield
+    except _REFUSALS as error:
+        raise RefusedError(
+            f"{doing}: {where} refused: {_text(error)}", "check kafka.sasl, kafka.tls and the ACLs of this user"
+        ) from error
+    except kafka_errors.KafkaConfigurationError as error:
+        raise ConfigError(f"kafka.options: {error}") from error
+    except kafka_errors.RetriableError as error:
+        raise UnavailableError(f"{doing}: {where} does not answer: {_text(error)}") from error
+    except kafka_errors.KafkaError as error:
+        raise MonitorError(f"{doing}: {where}: {_text(error)}") from error
+    except OSError as error:
+        raise UnavailableError(f"{doing}: {where} cannot be reached: {error}") from error
+
+
+def _text(error: Exception) -> str:
+    name = type(error).__name__.removesuffix("Error")
+    said = str(error).strip()
+    return said if said.startswith(name) or not name else f"{name}: {said}" if said else name
+
+
+def _tls_context(tls: config.Tls) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        context.check_hostname = tls.check_hostname
+        if tls.certificate_file is not None:
+            password = secret(tls.key_password, tls.key_password_file, "kafka.tls.key_password_file")
+            context.load_cert_chain(tls.certificate_file, tls.key_file, password)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"kafka.tls: the certificates cannot be loaded: {error}", "check ca_file, certificate_file and key_file"
+        ) from error
+    return context

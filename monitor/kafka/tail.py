@@ -1,0 +1,57 @@
+"""An endless read of what comes: how `monitor alerts` follows the alert topic. It commits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from kafka import KafkaConsumer, TopicPartition
+
+from monitor import config
+from monitor.batch import Record
+from monitor.errors import MonitorError
+from monitor.kafka.connect import options, translated
+
+
+def follow(
+    kafka: config.Kafka, topic: str, start: Literal["beginning", "end"], *, poll_seconds: float = 0.5
+) -> Iterator[Sequence[Record] | None]:
+    """Batches of committed records of all partitions; an empty batch when nothing came for `poll_seconds`.
+
+    None is yielded each time the log's end, as it was when the read began, has been reached; once, then never again.
+    """
+    with translated(kafka, f"following {topic}"):
+        consumer = KafkaConsumer(
+            **options(
+                kafka,
+                "consumer",
+                group_id=None,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+            )
+        )
+    try:
+        with translated(kafka, f"following {topic}"):
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise MonitorError(
+                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "see: monitor topics"
+                )
+            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+            consumer.assign(partitions)
+            end = consumer.end_offsets(partitions)
+            begin = consumer.beginning_offsets(partitions) if start == "beginning" else end
+            for partition in partitions:
+                consumer.seek(partition, begin[partition])
+        reached = False
+        while True:
+            with translated(kafka, f"following {topic}"):
+                polled = consumer.poll(timeout_ms=round(poll_seconds * 1000))
+                caught_up = reached or all((consumer.position(p) or 0) >= end[p] for p in partitions)
+            yield [record for records in polled.values() for record in records]
+            if caught_up and not reached:
+                reached = True
+                yield None
+    finally:
+        consumer.close(autocommit=False)

@@ -1,0 +1,393 @@
+"""Every metric family of the service, on a registry passed in: base units, `_total` counters, bounded labels.
+
+Nothing here reads a clock: times come in with the outcome, the status or as arguments. Values that vanish (a partition
+that was revoked, a stream that is no longer among the worst) are replaced as a whole: a scrape never sees half a
+change, and no label set outlives what it names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from monitor import __version__, alerts
+from monitor.batch import Outcome, Reason
+from monitor.config import Settings
+from monitor.model.manifest import Calibration, Manifest
+from monitor.status import Status
+
+PREFIX = "monitor_"
+STAGES = ("poll", "decode", "window", "score", "incidents", "publish")
+KINDS: tuple[str, ...] = get_args(alerts.Kind)
+STATUSES: tuple[str, ...] = get_args(alerts.Status)
+EVICTIONS = ("idle", "capacity")
+BROKER_ERRORS = ("connect", "poll", "publish", "commit", "other")
+OTHER = "_other"
+
+# Geometric, six steps a decade; 1 (the alert line) and the default severity bands 2 and 5 are bounds of their own.
+SCORE_BUCKETS = (*(float(f"{step}e{k}") for k in range(-2, 2) for step in (1, 1.5, 2, 3, 5, 7)), 100.0)
+# Geometric, three steps a decade: thresholds of different models lie decades apart.
+ERROR_BUCKETS = (*(float(f"{step}e{k}") for k in range(-4, 4) for step in (1, 2, 5)), 1e4)
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ALERT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+
+BURN_SECONDS = 3600.0  # the burn ratio looks back this far
+BURN_STEP = 60.0  # and remembers one point per step
+
+REFERENCE_HEAD = """\
+# Metrics
+
+`GET /metrics` on `web.port` (9108), as Prometheus text or OpenMetrics, gzip where asked for. This page is made from
+`monitor/metrics.py`: change it there, then run `python -m tests.test_metrics`.
+
+- Units are base units (seconds, records, ratios); counters end in `_total` and start at 0 for every label value.
+- Label sets are bounded: partitions while they are assigned, at most `web.worst_streams` streams plus `_other`, and the
+  fixed lists in the code for everything else. What leaves is no longer scraped.
+- `monitor_stream_score`, `monitor_score`: 1.0 is the alert line of every model; anomalous is above it.
+- `monitor_alert_budget_burn_ratio` of 1 spends the alert budget as planned, 10 ten times as fast. A budget of one
+  incident a day is 0.04 incidents an hour, so with few streams compare over days instead:
+  `increase(monitor_alerts_total{kind="anomaly",status="opened"}[7d])` with `increase(monitor_alert_budget_total[7d])`.
+- Beside these, `process_*` says what the process uses (memory, CPU seconds, open files, start time).
+
+| name | type | labels | meaning |
+|---|---|---|---|"""
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Family(NamedTuple):
+    """What the reference says of a family: the name as it is scraped, its type, its label names, its help."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+class BulkHistogram(Collector):
+    """A histogram that takes an array at once, with the meaning of `prometheus_client.Histogram` (`le` is inclusive).
+
+    A value that is not finite counts in the +Inf bucket and is left out of the sum, which it would spoil for good.
+    """
+
+    def __init__(self, name: str, documentation: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._bounds = np.asarray(buckets, np.float64)  # (K,) ascending, without +Inf
+        self._labels = [_le(bound) for bound in (*buckets, math.inf)]
+        self._counts = np.zeros(len(buckets) + 1, np.int64)  # (K + 1,) not cumulative
+        self._sum = 0.0
+        self._lock = Lock()
+        registry.register(self)
+
+    def observe(self, values: NDArray[np.floating]) -> None:
+        """Count an array of any length at once."""
+        if values.size == 0:
+            return
+        wide = values.astype(np.float64)
+        bucket = np.searchsorted(self._bounds, wide, side="left")  # bounds[i - 1] < value <= bounds[i]
+        counts = np.bincount(bucket, minlength=len(self._counts))
+        total = float(np.sum(wide, where=np.isfinite(wide)))
+        with self._lock:
+            self._counts += counts
+            self._sum += total
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            cumulative, total = np.cumsum(self._counts).tolist(), self._sum
+        yield HistogramMetricFamily(
+            self._name, self._documentation, buckets=list(zip(self._labels, cumulative, strict=True)), sum_value=total
+        )
+
+
+class SnapshotGauge(Collector):
+    """A gauge whose label sets are replaced as a whole: what is not in the newest snapshot is not scraped."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = tuple(labels)
+        self._values: Mapping[tuple[str, ...], float] = {}
+        registry.register(self)
+
+    def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
+        self._values = dict(values)  # one assignment: a scrape in another thread sees the old or the new
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        yield family
+
+
+def _le(bound: float) -> str:
+    return "+Inf" if math.isinf(bound) else repr(float(bound))
+
+
+def label(text: str) -> str:
+    """A stream name as a label value: control characters and lone surrogates would break the whole scrape."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def budget_per_window(calibration: Calibration, stride: int) -> float:
+    """Incidents the alert budget allows for one scored window.
+
+    From the budget per stream and day: a window scored with stride k stands for k events of the stream's day. Where the
+    threshold was given as a plain quantile, the budget is the share of normal windows above it, 1 - quantile.
+    """
+    if calibration.alerts_per_stream_per_day is None or calibration.windows_per_stream_per_day <= 0:
+        return 1.0 - calibration.quantile
+    return calibration.alerts_per_stream_per_day * stride / calibration.windows_per_stream_per_day
+
+
+class Metrics:
+    """All families. `observe` takes the outcome of one batch, `refresh` the status once a second."""
+
+    def __init__(self, registry: CollectorRegistry, manifest: Manifest, settings: Settings) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a `_created` series beside each counter doubles the page and nobody reads it
+        self.families: list[Family] = []
+        self._registry = registry
+        self._worst_streams = settings.web.worst_streams
+        self._budget_per_window = budget_per_window(manifest.calibration, settings.windows.stride)
+        self._opened = 0
+        self._allowed = 0.0
+        self._burn_points = deque([(-math.inf, 0, 0.0)])  # (s, opened, allowed), oldest first; nothing before the start
+
+        # What came in.
+        self._records = self._counter("records", "Records read from the input topic.")
+        self._events = self._counter("events", "Records decoded into events.")
+        self._rejected = self._counter(
+            "rejected", "Records that could not become an event and went to the dead letters.", reason=tuple(Reason)
+        )
+        self._late = self._counter("late_events", "Events older than their stream's newest, left out of its window.")
+        self._duplicate = self._counter("duplicate_events", "Events with the time of their stream's newest, left out.")
+        self._gaps = self._counter("gaps", "Silences longer than the greatest gap; each emptied its stream's window.")
+        self._imputed = self._counter(
+            "imputed_values", "Feature values that were missing or unusable and were imputed."
+        )
+
+        # What was made of it.
+        self._windows = self._counter("windows_scored", "Windows scored by the model.")
+        self._error = self._bulk(
+            "reconstruction_error", "Mean squared error of a window, standardised units squared.", ERROR_BUCKETS
+        )
+        self._score = self._bulk("score", "Error of a window over the threshold; above 1 is anomalous.", SCORE_BUCKETS)
+        self._alerts = self._counter(
+            "alerts", "Alerts published.", kind=KINDS, status=STATUSES, severity=alerts.SEVERITIES
+        )
+        self._open = self._gauge("open_incidents", "Incidents open now.")
+        self._threshold = self._gauge("threshold", "Reconstruction error above which a window is anomalous.")
+        self._budget = self._counter(
+            "alert_budget", "Incidents the alert budget allows for the windows scored so far; a fraction at first."
+        )
+        self._burn = self._snapshot(
+            "alert_budget_burn_ratio",
+            "Anomaly incidents opened over those the budget allows, in the last hour; absent while nothing was scored.",
+        )
+
+        # How long it took.
+        stage = self._histogram("stage_seconds", "Seconds one batch spent in a stage.", STAGE_BUCKETS, "stage")
+        self._stage = {name: stage.labels(name) for name in STAGES}
+        self._event_to_alert = self._histogram(
+            "event_to_alert_seconds",
+            "Seconds from the arrival of the event that caused an alert to the alert's acknowledgement.",
+            ALERT_BUCKETS,
+        )
+
+        # Streams.
+        self._active = self._gauge("streams_active", "Streams with state.")
+        self._warming = self._gauge("streams_warming", "Active streams whose window is not full yet.")
+        self._started = self._counter("streams_started", "Streams seen for the first time or again.")
+        self._evicted = self._counter(
+            "streams_evicted", "Streams forgotten: silent for too long, or over the cap on streams.", reason=EVICTIONS
+        )
+        self._moved = self._counter(
+            "streams_moved", "Streams that started under a name that is live in another partition too; key by stream."
+        )
+        self._stream_score = self._snapshot(
+            "stream_score",
+            f'Latest score of the worst streams (web.worst_streams); stream="{OTHER}" is the highest of all others.',
+            "stream",
+        )
+
+        # Kafka.
+        self._lag = self._snapshot("consumer_lag_records", "Records between position and end.", "topic", "partition")
+        self._position = self._snapshot("consumer_position_offset", "Next offset to read.", "topic", "partition")
+        self._end = self._snapshot("consumer_end_offset", "End of the log as last seen.", "topic", "partition")
+        self._partitions = self._gauge("consumer_partitions", "Partitions assigned to this member.")
+        self._rebalances = self._counter("rebalances", "Changes of this member's assignment.")
+        self._commits = self._counter("commits", "Offset commits acknowledged by the brokers.")
+        self._broker_up = self._gauge("broker_up", "Whether the brokers answer: 1 or 0.")
+        self._broker_errors = self._counter(
+            "broker_errors", "Failed talks with the brokers, each followed by another try.", kind=BROKER_ERRORS
+        )
+
+        # The process and its model.
+        self._ready = self._gauge("ready", "Whether the service is ready: 1 or 0.")
+        self._info(
+            "model",
+            "The model being served; the digest's first 12 hex digits.",
+            digest=manifest.digest[:12],
+            network=manifest.architecture.network,
+            runtime=settings.model.runtime,
+        )
+        self._loaded = self._snapshot(
+            "model_last_successful_load_timestamp_seconds", "When the model was loaded, seconds since the Unix epoch."
+        )
+        self._info("build", "Version of this program.", version=__version__)
+
+        override = settings.model.threshold
+        self._threshold.set(manifest.calibration.threshold if override is None else override)
+        ProcessCollector(registry=registry)  # process_*: memory, CPU seconds, open files, start time
+
+    def observe(self, outcome: Outcome, published_at: float) -> None:
+        """Count one batch. `published_at`: when its alerts were acknowledged, s since the Unix epoch.
+
+        `outcome.seconds` may hold any of STAGES; another name is an error of the program (KeyError).
+        """
+        counts = outcome.counts
+        self._records.inc(counts.records)
+        self._events.inc(counts.events)
+        self._late.inc(counts.late)
+        self._duplicate.inc(counts.duplicate)
+        self._gaps.inc(counts.gaps)
+        self._imputed.inc(counts.imputed)
+        self._moved.inc(counts.moved)
+        self._started.inc(counts.started)
+        self._evicted.labels("idle").inc(counts.idle)
+        self._evicted.labels("capacity").inc(counts.evicted)
+        for reject in outcome.rejects:
+            self._rejected.labels(reject.reason.value).inc()
+
+        self._windows.inc(counts.windows)
+        self._error.observe(outcome.error)
+        self._score.observe(outcome.score)
+        self._allowed += counts.windows * self._budget_per_window
+        self._budget.inc(counts.windows * self._budget_per_window)
+
+        for alert, arrival in zip(outcome.alerts, outcome.alert_arrival, strict=True):
+            self._alerts.labels(alert.kind, alert.status, alert.severity).inc()
+            self._opened += alert.kind == "anomaly" and alert.status == "opened"
+            self._event_to_alert.observe(max(0.0, published_at - arrival))  # the two clocks are not one
+        for stage, seconds in outcome.seconds.items():
+            self._stage[stage].observe(seconds)
+
+    def refresh(self, status: Status) -> None:
+        """Set every gauge from what the service says of itself; called about once a second."""
+        self._ready.set(status.ready)
+        self._open.set(status.open_total)
+        self._threshold.set(status.threshold)
+        self._active.set(sum(partition.live for partition in status.partitions))
+        self._warming.set(sum(partition.warming for partition in status.partitions))
+        self._partitions.set(len(status.partitions))
+        partitions = {(status.topics[0], str(partition.partition)): partition for partition in status.partitions}
+        self._position.replace({key: partition.position for key, partition in partitions.items()})
+        self._end.replace({key: p.end for key, p in partitions.items() if p.end is not None})
+        self._lag.replace({key: p.lag for key, p in partitions.items() if p.lag is not None})
+        self._stream_score.replace(self._worst(status))
+        burn = self._burn_ratio(status.now)
+        self._burn.replace({} if burn is None else {(): burn})
+
+    def model_loaded(self, at: float) -> None:
+        """A model was loaded and is served from now on; `at` in s since the Unix epoch."""
+        self._loaded.replace({(): at})
+
+    def broker(self, up: bool) -> None:
+        """Whether the brokers answered when last talked to."""
+        self._broker_up.set(up)
+
+    def broker_error(self, kind: str) -> None:
+        """A talk with the brokers failed and is tried again; a kind not in BROKER_ERRORS counts as `other`."""
+        self._broker_errors.labels(kind if kind in BROKER_ERRORS else "other").inc()
+
+    def rebalanced(self) -> None:
+        """The assignment of this member changed."""
+        self._rebalances.inc()
+
+    def committed(self) -> None:
+        """The brokers acknowledged an offset commit."""
+        self._commits.inc()
+
+    def _worst(self, status: Status) -> dict[tuple[str, ...], float]:
+        named, folded = status.worst[: self._worst_streams], status.worst[self._worst_streams :]
+        scores: dict[tuple[str, ...], float] = {}
+        rest = [] if status.other_worst is None else [(OTHER, status.other_worst)]
+        for name, score in (
+            *((label(worst.stream), worst.score) for worst in named),
+            *((OTHER, worst.score) for worst in folded),
+            *rest,
+        ):
+            scores[(name,)] = max(score, scores.get((name,), score))  # two names may clean to one label
+        return scores
+
+    def _burn_ratio(self, now: float) -> float | None:
+        points, point = self._burn_points, (now, self._opened, self._allowed)
+        if now < points[-1][0]:  # the wall clock was set back: what was remembered lies in its future
+            points.clear()
+        if not points or now - points[-1][0] >= BURN_STEP:
+            points.append(point)
+        while len(points) > 1 and points[1][0] <= now - BURN_SECONDS:
+            points.popleft()
+        _, opened, allowed = points[0]
+        spent = self._allowed - allowed
+        return (self._opened - opened) / spent if spent > 0 else None
+
+    def _declare(self, name: str, kind: str, documentation: str, labels: Iterable[str] = ()) -> None:
+        self.families.append(Family(PREFIX + name, kind, tuple(labels), documentation))
+
+    def _counter(self, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
+        """A counter; every combination of its label values starts at 0, so that a rate sees the first one."""
+        self._declare(f"{name}_total", "counter", documentation, labels)
+        counter = Counter(PREFIX + name, documentation, tuple(labels), registry=self._registry)
+        if labels:
+            for values in itertools.product(*labels.values()):
+                counter.labels(*values)
+        return counter
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        self._declare(name, "gauge", documentation)
+        return Gauge(PREFIX + name, documentation, registry=self._registry)
+
+    def _snapshot(self, name: str, documentation: str, *labels: str) -> SnapshotGauge:
+        self._declare(name, "gauge", documentation, labels)
+        return SnapshotGauge(PREFIX + name, documentation, labels, self._registry)
+
+    def _bulk(self, name: str, documentation: str, buckets: Sequence[float]) -> BulkHistogram:
+        self._declare(name, "histogram", documentation)
+        return BulkHistogram(PREFIX + name, documentation, buckets, self._registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        self._declare(name, "histogram", documentation, labels)
+        return Histogram(PREFIX + name, documentation, labels, buckets=buckets, registry=self._registry)
+
+    def _info(self, name: str, documentation: str, **values: str) -> None:
+        self._declare(f"{name}_info", "gauge", documentation, values)
+        Info(PREFIX + name, documentation, registry=self._registry).info(values)
+
+
+def reference(families: Iterable[Family]) -> str:
+    """The text of docs/metrics.md; a test holds the file to it."""
+    rows = [
+        f"| `{name}` | {kind} | {', '.join(f'`{label_}`' for label_ in labels)} | {documentation} |"
+        for name, kind, labels, documentation in families
+    ]
+    return "\n".join((REFERENCE_HEAD, *rows, ""))

@@ -1,0 +1,1 @@
+"""Learning, and what learning leaves behind. Only `networks`, `objectives`, `training`, `export` and `reference` need torch."""

@@ -1,0 +1,195 @@
+"""The folder that training leaves and serving reads: `weights.safetensors`, `model.onnx`, `manifest.json`.
+
+Needs neither torch nor a runtime. Nothing in it is a pickle, and the manifest holds the digests of the other two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from monitor.errors import ArtefactError
+from monitor.model.dataset import names
+from monitor.model.manifest import FORMAT_VERSION, Manifest
+
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+WEIGHTS = "weights.safetensors"
+FILES = (GRAPH, WEIGHTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A folder whose bytes are those its manifest names."""
+
+    folder: Path
+    manifest: Manifest
+    graph: bytes  # ONNX
+    weights: bytes  # safetensors
+
+
+def load(folder: Path, expected_features: Sequence[str] | None = None) -> Artefact:
+    """Reads and verifies. `expected_features` are those the configuration names, order included.
+
+    Raises `ArtefactError`, which says what does not fit and what to do.
+    """
+    if not folder.is_dir():
+        raise ArtefactError(
+            f"There is no model folder {folder}.",
+            "Train one with `monitor train`, or set model.path to the folder that holds manifest.json.",
+        )
+    manifest = _manifest(folder, _read(folder, MANIFEST))
+    files = {name: _read(folder, name) for name in FILES}
+    for name, content in files.items():
+        if _digest(content) != manifest.files[name]:
+            raise ArtefactError(
+                f"{folder / name} is not the file that {MANIFEST} was written with (SHA-256 differs).",
+                "Copy the whole folder again, or train anew; its files cannot be mixed or edited.",
+            )
+    if expected_features is not None:
+        _check_features(folder, manifest.feature_names, tuple(expected_features))
+    return Artefact(folder, manifest, files[GRAPH], files[WEIGHTS])
+
+
+def write(folder: Path, draft: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """Writes `files` (those of `FILES`) and the manifest with their digests, all or nothing.
+
+    The folder is made beside its place and renamed into it, so a reader never sees half of one. An artefact that is
+    there is replaced; anything else that is there is left alone. Raises `ArtefactError`.
+    """
+    folder = folder.resolve()  # a link keeps pointing where it did
+    manifest = draft.model_copy(update={"files": {name: _digest(files[name]) for name in FILES}})
+    replaceable(folder)
+    token = secrets.token_hex(4)
+    fresh, old = (folder.with_name(f".{folder.name}.{token}.{which}") for which in ("new", "old"))
+    try:
+        fresh.mkdir(parents=True)
+        for name, content in {**files, MANIFEST: manifest.to_json().encode()}.items():
+            _write_file(fresh / name, content)
+        _sync(fresh)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        _sync(folder.parent)
+    except OSError as error:
+        raise ArtefactError(
+            f"Cannot write the model folder {folder}: {error.strerror or error}.",
+            "Choose a place that can be written, on one file system; a mount point itself cannot be replaced.",
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return manifest
+
+
+def replaceable(folder: Path) -> None:
+    """Raises `ArtefactError` where `write` would destroy something that is not an artefact: ask before training."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder} is a file.", "Choose another name for the model folder.")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in {*FILES, MANIFEST})
+    if foreign:
+        raise ArtefactError(
+            f"{folder} holds files that are not a model's: {names(foreign)}.",
+            "Nothing was overwritten. Choose another folder, or move those files away.",
+        )
+
+
+def _manifest(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
+    again = "Train the model again, or restore the folder from where it was copied."
+    try:
+        raw = json.loads(content)
+    except ValueError as error:
+        raise ArtefactError(f"{path} is not JSON: {error}.", again) from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version is not None and version != FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path} has format_version {version}; this program reads {FORMAT_VERSION}.",
+            "Use the version of monitor that trained the model, or train it again with this one.",
+        )
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()]
+        raise ArtefactError(f"{path} is not a model's manifest: {names(faults)}.", again) from error
+    if set(manifest.files) != set(FILES):
+        raise ArtefactError(
+            f"{path} must name the files {names(FILES)}, not {names(sorted(manifest.files)) or 'none'}.", again
+        )
+    if len(manifest.features) != manifest.architecture.features:
+        raise ArtefactError(
+            f"{path} describes {len(manifest.features)} features for a network of {manifest.architecture.features}.",
+            again,
+        )
+    return manifest
+
+
+def _check_features(folder: Path, known: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    if known == expected:
+        return
+    missing = [name for name in expected if name not in known]
+    extra = [name for name in known if name not in expected]
+    faults = []
+    if missing:
+        faults.append(f"it was not trained with {names(missing)}")
+    if extra:
+        faults.append(f"it needs {names(extra)} as well")
+    if not faults:
+        place, name = next((i, name) for i, name in enumerate(known) if expected[i : i + 1] != (name,))
+        other = expected[place] if place < len(expected) else "nothing"
+        faults.append(
+            f"the order differs from place {place + 1} on, where the model has {name} and events.features {other}"
+        )
+    raise ArtefactError(
+        f"The model in {folder} does not fit events.features: {'; '.join(faults)}.",
+        "Set events.features to the model's, or remove the setting; or train a model with these features.",
+    )
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError as error:
+        raise ArtefactError(
+            f"The model folder {folder} has no {name}.", "Copy the whole folder, or train the model again."
+        ) from error
+    except OSError as error:
+        raise ArtefactError(
+            f"Cannot read {folder / name}: {error.strerror or error}.", "Check its owner and its permissions."
+        ) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

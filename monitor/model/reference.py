@@ -1,0 +1,54 @@
+"""The torch runtime: slower than ONNX Runtime, and what it is held to."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+
+from monitor.batch import Float32, Scores
+from monitor.errors import ArtefactError
+from monitor.model import networks
+from monitor.model.artefact import WEIGHTS, Artefact
+from monitor.model.objectives import Scorer
+
+
+class TorchDetector:
+    """Scores windows one at a time, each in the same place of the same buffer.
+
+    torch's kernels do the odd end of an array by other instructions than its middle, so the last bits of a window
+    depend on its place in the batch wherever the hidden size is no multiple of the vector length (measured: hidden
+    13, batches of 2 to 256; a fixed or a padded batch does not help). A lone window has one place only. It costs a
+    factor of eight in windows per second, which a reference may cost.
+    """
+
+    def __init__(self, artefact: Artefact, threads: int) -> None:
+        self.manifest = artefact.manifest
+        architecture = artefact.manifest.architecture
+        network = networks.build(architecture)
+        try:
+            network.load_state_dict(from_safetensors(artefact.weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise ArtefactError(
+                f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}.",
+                "Train the model again, or restore the folder from where it was copied.",
+            ) from error
+        torch.set_num_threads(threads)
+        self._scorer = Scorer(network, artefact.manifest.score_over).eval()
+        self._window = torch.zeros(1, architecture.window, architecture.features)  # (1, T, F)
+
+    def score(self, windows: Float32) -> Scores:
+        """Windows (W, T, F) in source units, no NaN; W may be 0."""
+        count, _, features = windows.shape
+        error = np.empty(count, np.float32)
+        feature_error, expected = np.empty((2, count, features), np.float32)
+        with torch.inference_mode():
+            for row in range(count):
+                self._window[0] = torch.from_numpy(np.ascontiguousarray(windows[row]))
+                outputs = self._scorer(self._window)
+                error[row], feature_error[row], expected[row] = (output[0].numpy() for output in outputs)
+        return Scores(error, feature_error, expected)
+
+    def warm(self) -> None:
+        self.score(self._window.numpy().copy())

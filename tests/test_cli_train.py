@@ -1,0 +1,257 @@
+"""`monitor train`: from files to an artefact, flags over configuration, and Ctrl+C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from monitor.cli import main
+from monitor.cli.train import parse_time
+from monitor.errors import UsageError
+from monitor.feeds.files import read
+from monitor.feeds.table import records
+from monitor.model.artefact import load
+from monitor.model.manifest import Manifest
+
+TINY = ["--window", "4", "--hidden", "4", "--epochs", "2", "--set", "training.code=2", "--set", "training.device=cpu"]
+
+
+def rows(n: int = 300, seed: int = 0) -> dict[str, Any]:
+    """Two noisy waves, one row a minute."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (2, n))
+    phase = np.arange(n) / 5
+    return {
+        "time": 1_700_000_000 + 60 * np.arange(n),
+        "x": np.float32(np.sin(phase) + noise[0]),
+        "y": np.float32(3 + np.cos(phase) + noise[1]),
+    }
+
+
+def write_csv(path: Path, columns: dict[str, Any]) -> Path:
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def train(*arguments: object, env: dict[str, str] | None = None) -> Result:
+    return CliRunner(env=env).invoke(main, ["train", *map(str, arguments)])
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return load(folder).manifest
+
+
+def test_help_fits_a_screen_and_names_every_option() -> None:
+    """--help is at most 80 x 24, with an example, and no option is left out of it."""
+    help_text = train("--help").output
+    lines = help_text.rstrip("\n").split("\n")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "monitor train 'data/*.csv'" in help_text
+    command = main.get_command(None, "train")  # type: ignore[arg-type]  # the context is not looked at
+    assert command is not None
+    shown = [opt for option in command.params for opt in option.opts if opt.startswith("--") and opt != "--debug"]
+    assert len(shown) > 15
+    assert [opt for opt in shown if opt not in help_text] == []
+
+
+def test_csv_ndjson_and_parquet_teach_the_same(tmp_path: Path) -> None:
+    """The same rows in three formats give the same weights and threshold, in an artefact that loads."""
+    columns = rows()
+    csv = write_csv(tmp_path / "wave.csv", columns)
+    pq.write_table(pa.table(columns), tmp_path / "wave.parquet")
+    ndjson = tmp_path / "wave.ndjson"
+    ndjson.write_bytes(b"\n".join(record.value or b"" for record in records(read([str(csv)]), "t")))
+    manifests = []
+    for source in (csv, ndjson, tmp_path / "wave.parquet"):
+        out = tmp_path / f"model-{source.suffix[1:]}"
+        result = train(source, "--out", out, "--unit", "x=bar", "--seed", 3, *TINY)
+        assert result.exit_code == 0, result.output
+        manifests.append(manifest_of(out))
+    first, *others = manifests
+    assert [(feature.name, feature.unit) for feature in first.features] == [("x", "bar"), ("y", "")]
+    assert (first.training.rows, first.training.streams, first.training.interval) == (300, 1, 60.0)
+    assert first.training.source == str(csv)
+    for other in others:
+        assert other.calibration == first.calibration
+        assert other.files["weights.safetensors"] == first.files["weights.safetensors"]
+
+
+def test_summary_and_progress(tmp_path: Path) -> None:
+    """Without a terminal: one line per epoch on standard error; the summary and the next command on standard output."""
+    columns = rows()
+    columns["time"][10] = columns["time"][9]
+    result = train(write_csv(tmp_path / "w.csv", columns), "--out", tmp_path / "m", *TINY)
+    assert result.exit_code == 0, result.output
+    epochs = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
+    assert all("loss" in line and "validation" in line and "best" in line for line in epochs)
+    assert "note: 1 rows repeat a time of their stream: dropped" in result.stderr
+    manifest = manifest_of(tmp_path / "m")
+    for words in (
+        "299 of 1 streams, 2 features",
+        f"{manifest.training.fit_windows} fit",
+        f"{manifest.calibration.threshold:.4g}: ",
+        "about 1 above it per stream and day",
+        manifest.digest[:12],
+        f"next: monitor replay FILES --model {tmp_path / 'm'}",
+    ):
+        assert words in result.stdout
+
+
+def test_flags_override_the_environment_and_the_configuration(tmp_path: Path) -> None:
+    """Flag over --set's rivals: environment over file, flag over both; what no one names keeps its default."""
+    config = tmp_path / "monitor.yaml"
+    config.write_text("training:\n  window: 9\n  hidden: 7\n  code: 3\n  epochs: 1\n  learning_rate: 0.01\n")
+    data = write_csv(tmp_path / "w.csv", rows())
+    result = train(
+        *(data, "-c", config, "--out", tmp_path / "m", "--window", 5, "--alerts", 12, "--set", "training.loss=huber"),
+        env={"MONITOR_TRAINING__HIDDEN": "6", "MONITOR_TRAINING__WINDOW": "8", "MONITOR_TRAINING__DEVICE": "cpu"},
+    )
+    assert result.exit_code == 0, result.output
+    manifest = manifest_of(tmp_path / "m")
+    shape = manifest.architecture
+    assert (shape.window, shape.hidden, shape.code, shape.layers) == (5, 6, 3, 1)
+    training = manifest.training
+    assert (training.epochs, training.learning_rate, training.loss) == (1, 0.01, "huber")
+    assert manifest.calibration.alerts_per_stream_per_day == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: nothing to learn from\n  Name files, as in monitor train 'data/*.csv' --out model, or give "),
+        (["d.csv", "--from-topic"], "error: --from-topic and a file (d.csv)\n"),
+        (["d.csv", "--since", "2026-01-01"], "error: --since is for --from-topic\n"),
+        (["--from-topic", "--stream-column", "s"], "error: --stream-column is for files\n"),
+        (["--from-topic", "--since", "1", "--to-offset", "9"], "error: a range of time and a range of offsets\n"),
+        (["--from-topic", "--since", "soon"], "error: --since soon: not a time\n"),
+        (["--from-topic", "--since", "2", "--until", "1"], "error: --since is not before --until\n"),
+        (["none.csv"], "error: none.csv: no such file\n"),
+        (["d.csv", "--unit", "x"], "error: --unit x: not NAME=VALUE\n"),
+        (["d.csv", "--unit", "z=bar"], "error: --unit z: no such feature\n  The features are x, y.\n"),
+        (["d.csv", "--set", "training.windo=3"], "--set training.windo"),
+        (
+            ["d.csv", "--window", "5", "--set", "training.window=3"],
+            "error: --window and --set training.window are the ",
+        ),
+        (["d.csv", "--window", "0"], "--window"),
+        (["d.csv", "--out", "full"], "error: full: holds something that is not an artefact\n"),
+    ],
+)
+def test_bad_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    """Bad usage is told before anything is learned, with exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "d.csv", rows(30))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    result = train("--out", "model", *arguments)
+    assert message in result.stderr
+    assert result.exit_code == 2
+    assert not (tmp_path / "model").exists()
+
+
+def test_constant_column_is_a_warning(tmp_path: Path) -> None:
+    """A column that never changes can be learned from, but is named."""
+    columns = rows()
+    columns["flat"] = np.full(len(columns["x"]), 5)
+    result = train(write_csv(tmp_path / "w.csv", columns), "--out", tmp_path / "m", *TINY)
+    assert result.exit_code == 0, result.output
+    assert any("flat" in line for line in result.stderr.splitlines() if line.startswith("note: "))
+    assert manifest_of(tmp_path / "m").features[2].scale == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda columns: columns | {"gone": [""] * 300}, "gone"),
+        (lambda columns: {name: column[:1] for name, column in columns.items()}, "window"),
+        (lambda columns: {name: column[:3] for name, column in columns.items()}, "window"),
+    ],
+    ids=["a column without a value", "one row", "fewer rows than a window"],
+)
+def test_rows_that_nothing_can_be_learned_from(tmp_path: Path, change: Any, words: str) -> None:
+    """Too few rows, or none of a feature, end in a message that names the trouble, and in no artefact."""
+    result = train(write_csv(tmp_path / "w.csv", change(rows())), "--out", tmp_path / "m", *TINY)
+    assert result.exit_code in (1, 2)
+    assert "error: " in result.stderr
+    assert "unexpected" not in result.stderr
+    assert words in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """SIGINT during training ends it after the step; the best epoch so far is saved, and the exit code is 0."""
+    data = write_csv(tmp_path / "w.csv", rows(600))
+    arguments = [data, "--out", tmp_path / "m", *TINY, "--epochs", "100000", "--set", "training.patience=100000"]
+    process = start(arguments)
+    lines = wait_for_epoch(process, 2)
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, lines + rest
+    assert "stopping after this step, the best epoch is kept" in rest
+    manifest = manifest_of(tmp_path / "m")
+    assert 1 <= manifest.training.best_epoch < 100_000
+    assert manifest.digest[:12] in out
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    """Two signals: no artefact, nothing half written beside it, exit code 130."""
+    data = write_csv(tmp_path / "w.csv", rows(600))
+    # One step takes long here, so that both signals fall into it.
+    shape = ["--window", "500", "--hidden", "256", "--set", "training.device=cpu", "--epochs", "100000"]
+    process = start([data, "--out", tmp_path / "m", *shape])
+    time.sleep(0)
+    wait_for_line(process, "rows")
+    process.send_signal(signal.SIGINT)
+    wait_for_line(process, "stopping after this step")
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert [path.name for path in tmp_path.iterdir()] == ["w.csv"]
+
+
+def start(arguments: list[Any]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "monitor", "train", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], beginning: str) -> str:
+    """Read standard error up to a line that begins so; fails when there is none."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if line.startswith(beginning):
+            return seen
+    pytest.fail(f"no line {beginning!r} in:\n{seen}")
+
+
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> str:
+    return wait_for_line(process, f"epoch {epoch}/")
+
+
+def test_times_on_the_command_line() -> None:
+    """ISO 8601, UTC where it names no zone, or seconds; anything else is refused."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+    for text in ("2026-03-01T12:00:00Z", "2026-03-01 12:00", "2026-03-01T13:00+01:00", str(noon)):
+        assert parse_time("--since", text) == noon
+    assert parse_time("--since", None) is None
+    for text in ("soon", "nan", "inf", ""):
+        with pytest.raises(UsageError, match="not a time"):
+            parse_time("--since", text)
