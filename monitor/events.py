@@ -7,7 +7,7 @@ the record's key, the time to the record's timestamp. Other members of the objec
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, NoReturn
@@ -20,10 +20,11 @@ from monitor.batch import Batch, Reason, Record, Reject
 
 MAX_STREAM = 255
 """Longest stream name, in characters."""
-LAST_TIME = 253_402_300_800.0
-"""Event times are from 0 (1970) to this (the year 10000), s since the Unix epoch."""
+LAST_TIME = 253_402_300_799.0
+"""Event times are from 0 (1970) to below this (the last second of 9999), s since the Unix epoch."""
 
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_UNTYPABLE = re.compile(r'["\\\x00-\x1f]')  # in a name that msgspec takes for no field's
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -55,6 +56,11 @@ class Decoder:
         self.features = tuple(features)
         self._rules = rules
         self._width = len(self.features)
+        self._typed = _untyped if _UNTYPABLE.search("".join(self.features)) else self._typed_decoder()
+        self._loose = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+    def _typed_decoder(self) -> Callable[[bytes], Any]:
+        rules = self._rules
         # Field names must be identifiers, feature names need not be: f0, f1, ... carry them through `rename`.
         absent: tuple[Any, ...] = (nan,) if rules.missing == "impute" else ()
         columns = msgspec.defstruct(
@@ -67,8 +73,8 @@ class Decoder:
         event = msgspec.defstruct(
             "Event", [("features", columns), ("stream", str | None, None), ("time", float | None, None)], gc=False
         )
-        self._typed: msgspec.json.Decoder[Any] = msgspec.json.Decoder(event)
-        self._loose = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(event)
+        return decoder.decode
 
     def decode(self, records: Sequence[Record]) -> Decoded:
         """N records of one topic -> the events among them, in the same order, and a reject for each of the others."""
@@ -77,7 +83,7 @@ class Decoder:
         streams: list[str] = []
         times: list[float] = []
         rows: list[tuple[float, ...]] = []
-        typed = self._typed.decode
+        typed = self._typed
         columns = msgspec.structs.astuple
         largest = self._rules.max_bytes
         for number, record in enumerate(records):
@@ -181,6 +187,10 @@ class Decoder:
         if policy == "reject":
             _refuse(reason, f"feature {name!r} is {fault}")
         return nan
+
+
+def _untyped(_value: bytes) -> NoReturn:
+    raise msgspec.ValidationError("a feature's name cannot be a field's")
 
 
 def _member(members: dict[str, msgspec.Raw], name: str, kind: type[Any], reason: Reason, wanted: str) -> Any:

@@ -61,7 +61,7 @@ class _Loud:
 
     recent: deque[tuple[int, Point, Peak]] = field(default_factory=deque)  # anomalous ones of the last n
     seen: int = 0
-    held_since: Point | None = None  # since when k of n hold
+    held: tuple[Point, Peak] | None = None  # since when k of n hold, and the worst since then
     incident: Incident | None = None
     cooling_until: float = -inf
 
@@ -108,12 +108,8 @@ class Incidents:
             told.extend(self._depart(departure))
         anomalous = score > 1
         rows = windows.row.tolist()
-        candidates = (
-            range(len(rows))
-            if self._loud  # a stream that is not quiet follows its normal scores too
-            else np.flatnonzero(anomalous).tolist()
-        )
-        for i in candidates:
+        quiet = 0 if self._loud else int(np.append(anomalous, True).argmax())  # rows before anything happens
+        for i in range(quiet, len(rows)):  # from there on normal scores count too
             row = rows[i]
             key = (int(batch.partition[row]), batch.stream[row])
             loud = self._loud.get(key)
@@ -146,15 +142,17 @@ class Incidents:
             yield from self._follow(key, loud, incident, point, peak)
             return
         if len(loud.recent) < rules.open_after:
-            loud.held_since = None
+            loud.held = None
             return
-        if loud.held_since is None:
-            loud.held_since = loud.recent[0][1]
-        ready = point.time - loud.held_since.time >= rules.min_duration and point.time >= loud.cooling_until
-        if ready and peak is not None:
-            worst = max((entry[2] for entry in loud.recent), key=lambda entry: entry.score)
+        if loud.held is None:
+            loud.held = loud.recent[0][1], max((entry[2] for entry in loud.recent), key=lambda entry: entry.score)
+        elif peak is not None and peak.score > loud.held[1].score:
+            loud.held = loud.held[0], peak
+        since, worst = loud.held
+        ready = point.time - since.time >= rules.min_duration and point.time >= loud.cooling_until
+        if ready and peak is not None and worst.score >= rules.severity.warning:
             severity = self._severity(worst.score)
-            loud.incident = Incident(loud.held_since, worst, point, point, point.time, severity)
+            loud.incident = Incident(since, worst, point, point, point.time, severity)
             yield self._tell(key, loud.incident, "opened", point)
 
     def _follow(self, key: _Key, loud: _Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
@@ -163,7 +161,7 @@ class Incidents:
         if peak is None:
             incident.normal += 1
             if incident.normal >= rules.close_after:
-                loud.incident, loud.held_since = None, None
+                loud.incident, loud.held = None, None
                 loud.recent.clear()
                 loud.cooling_until = point.time + rules.cooldown
                 yield self._tell(key, incident, "closed", point, "recovered")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from kafka import KafkaProducer
+from rich.console import Console
 
+from monitor.batch import RawRecord
 from monitor.cli import main
-from monitor.cli.train import parse_time
+from monitor.cli.train import parse_time, stopping
+from monitor.cli.training_progress import Display
 from monitor.errors import UsageError
 from monitor.feeds.files import read
 from monitor.feeds.table import records
 from monitor.model.artefact import load
 from monitor.model.manifest import Manifest
+from monitor.model.training import Progress
+from tests.brokers import Topics
 
 TINY = ["--window", "4", "--hidden", "4", "--epochs", "2", "--set", "training.code=2", "--set", "training.device=cpu"]
 
@@ -98,15 +106,15 @@ def test_summary_and_progress(tmp_path: Path) -> None:
     epochs = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
     assert [line.split()[1] for line in epochs] == ["1/2", "2/2"]
     assert all("loss" in line and "validation" in line and "best" in line for line in epochs)
-    assert "note: 1 rows repeat a time of their stream: dropped" in result.stderr
+    assert "note: 1 of 300 rows dropped: their stream has a row of the same time" in result.stderr
     manifest = manifest_of(tmp_path / "m")
     for words in (
-        "299 of 1 streams, 2 features",
+        "299 (streams: 1, features: 2)",
         f"{manifest.training.fit_windows} fit",
-        f"{manifest.calibration.threshold:.4g}: ",
-        "about 1 above it per stream and day",
+        f"{manifest.calibration.threshold:.4g}, below which ",
+        "(about 1 a day above it per stream)",
         manifest.digest[:12],
-        f"next: monitor replay FILES --model {tmp_path / 'm'}",
+        f"monitor replay FILES --model {tmp_path / 'm'}",
     ):
         assert words in result.stdout
 
@@ -148,7 +156,7 @@ def test_flags_override_the_environment_and_the_configuration(tmp_path: Path) ->
             "error: --window and --set training.window are the ",
         ),
         (["d.csv", "--window", "0"], "--window"),
-        (["d.csv", "--out", "full"], "error: full: holds something that is not an artefact\n"),
+        (["d.csv", "--out", "full"], "error: full holds "),
     ],
 )
 def test_bad_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
@@ -195,55 +203,105 @@ def test_rows_that_nothing_can_be_learned_from(tmp_path: Path, change: Any, word
 def test_ctrl_c_keeps_the_best_epoch(tmp_path: Path) -> None:
     """SIGINT during training ends it after the step; the best epoch so far is saved, and the exit code is 0."""
     data = write_csv(tmp_path / "w.csv", rows(600))
-    arguments = [data, "--out", tmp_path / "m", *TINY, "--epochs", "100000", "--set", "training.patience=100000"]
-    process = start(arguments)
-    lines = wait_for_epoch(process, 2)
-    process.send_signal(signal.SIGINT)
-    out, rest = process.communicate(timeout=60)
-    assert process.returncode == 0, lines + rest
-    assert "stopping after this step, the best epoch is kept" in rest
+    endless = ["--epochs", 100_000, "--set", "training.patience=100000"]
+    with started(data, "--out", tmp_path / "m", *TINY, *endless) as process:
+        wait_for_line(process, "epoch 2/")
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert "stopping after this step" in rest
     manifest = manifest_of(tmp_path / "m")
-    assert 1 <= manifest.training.best_epoch < 100_000
+    assert 1 <= manifest.training.best_epoch <= manifest.training.epochs < 100_000
     assert manifest.digest[:12] in out
 
 
-def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    """Two signals: no artefact, nothing half written beside it, exit code 130."""
-    data = write_csv(tmp_path / "w.csv", rows(600))
-    # One step takes long here, so that both signals fall into it.
-    shape = ["--window", "500", "--hidden", "256", "--set", "training.device=cpu", "--epochs", "100000"]
-    process = start([data, "--out", tmp_path / "m", *shape])
-    time.sleep(0)
-    wait_for_line(process, "rows")
-    process.send_signal(signal.SIGINT)
-    wait_for_line(process, "stopping after this step")
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130, rest
-    assert "Traceback" not in rest
-    assert [path.name for path in tmp_path.iterdir()] == ["w.csv"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
+    """The first signal only asks to stop, the second interrupts; afterwards the handlers are as before."""
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    said = io.StringIO()
+
+    def interrupted_twice() -> None:
+        with stopping(Display(Console(file=said, width=200))) as stop:
+            assert not stop()
+            signal.raise_signal(number)
+            assert stop()
+            signal.raise_signal(number)
+            pytest.fail("the second signal did nothing")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert said.getvalue() == "stopping after this step, the best epoch is kept (once more: end at once)\n"
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def start(arguments: list[Any]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "monitor", "train", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def test_a_terminal_shows_a_bar() -> None:
+    """On a terminal one line is drawn anew, with epoch, loss, validation loss, best epoch and time left."""
+    screen = io.StringIO()
+    with Display(Console(file=screen, force_terminal=True, width=120)) as display:
+        display.progress(Progress(3, 30, 5, 10, 0.25, 0.5, 2, 3725))
+    last = screen.getvalue()
+    for words in ("epoch 3/30", "loss 0.25", "validation 0.5", "best 2", "ETA 1:02:05", "\u2501"):
+        assert words in last
 
 
-def wait_for_line(process: subprocess.Popen[str], beginning: str) -> str:
+@contextmanager
+def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """`monitor train` as a process of its own, which does not outlive the test."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "monitor", "train", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_line(process: subprocess.Popen[str], beginning: str) -> None:
     """Read standard error up to a line that begins so; fails when there is none."""
     assert process.stderr is not None
     seen = ""
     for line in process.stderr:
         seen += line
         if line.startswith(beginning):
-            return seen
+            return
     pytest.fail(f"no line {beginning!r} in:\n{seen}")
 
 
-def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> str:
-    return wait_for_line(process, f"epoch {epoch}/")
+def test_the_topic_teaches_what_the_files_teach(tmp_path: Path, kafka: str, topics: Topics) -> None:
+    """A range of a topic gives the weights that the same rows give from a file; what is no event is counted."""
+    columns = rows()
+    whole = read([str(write_csv(tmp_path / "wave.csv", columns))])
+    topic = topics.create("train")
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    try:
+        sent = [
+            producer.send(topic, record.value, key=record.key, partition=0, timestamp_ms=record.timestamp)
+            for record in (*records(whole, topic), RawRecord(topic, 0, 300, 1_700_018_000_000, b"wave", b"?"))
+        ]
+        assert [each.get(30).offset for each in sent] == list(range(301))
+    finally:
+        producer.close()
+    config = tmp_path / "monitor.yaml"
+    config.write_text(f"kafka:\n  bootstrap_servers: {kafka}\ntopics:\n  input:\n    name: {topic}\n")
+    part = write_csv(tmp_path / "part.csv", {name: column[20:] for name, column in columns.items()})
+    assert train(part, "--out", tmp_path / "file", *TINY).exit_code == 0
+    wanted = manifest_of(tmp_path / "file")
+    ranges = (("--from-offset", 20, "--to-offset", 301), ("--since", columns["time"][20], "--until", "2030-01-01"))
+    for number, limits in enumerate(ranges):
+        out = tmp_path / f"topic{number}"
+        result = train("--from-topic", "-c", config, "--out", out, *limits, *TINY)
+        assert result.exit_code == 0, result.output
+        assert "note: 1 of 281 records rejected as not_json: " in result.stderr
+        assert "read 281 of 281 records" in result.stderr
+        manifest = manifest_of(out)
+        assert manifest.files["weights.safetensors"] == wanted.files["weights.safetensors"]
+        assert manifest.calibration == wanted.calibration
+        assert manifest.training.source == f"topic {topic}"
 
 
 def test_times_on_the_command_line() -> None:

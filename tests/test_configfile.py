@@ -237,6 +237,7 @@ def test_no_secret_text_appears_in_errors_descriptions_or_representations(
 
 
 @given(SECRET_TEXT)
+@hypothesis_settings(deadline=None)
 def test_no_secret_text_from_the_environment_appears_anywhere(text: str) -> None:
     broken = {"MONITOR_KAFKA__SASL__PASSWORD": text, "MONITOR_KAFKA__OPTIONS": text, "MONITOR_KAFKA": text}
     assert text not in fault(None, broken)
@@ -327,6 +328,7 @@ def test_the_example_is_valid_and_uses_the_keys_it_shows() -> None:
 
 
 @given(st.one_of(st.integers(-(2**63), 2**63), st.floats(allow_nan=False), st.booleans(), st.none()))
+@hypothesis_settings(deadline=None)
 def test_scalars_read_as_ruamel_reads_them(value: float | bool | None) -> None:
     text = json.dumps(value).replace("-Infinity", "-.inf").replace("Infinity", ".inf")
     read = YAML(typ="safe", pure=True).load(f"a: {text}")["a"]

@@ -6,6 +6,7 @@ import gzip
 import subprocess
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -156,7 +157,25 @@ def test_infinite_numbers_are_missing_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path, "d.csv", "time,x\n1,1e300\n2,inf\n3,7\n")
     table = read([path])
     np.testing.assert_array_equal(table.series[0].values, np.array([[NAN], [NAN], [7]], np.float32))
-    assert table.notes == (f"{path}: column 'x': 2 infinite numbers taken for missing",)
+    assert table.notes == (f"{path}: column 'x': 2 of 3 numbers are infinite, taken for missing",)
+
+
+def test_numbers_of_any_kind(tmp_path: Path) -> None:
+    """Whole numbers of any length and decimals are numbers; streams may be named by whole numbers."""
+    lines = f'{{"stream":7,"x":{10**30}}}\n{{"stream":7,"x":-{10**400}}}\n{{"stream":8,"x":2}}\n'
+    table = read([write(tmp_path, "d.ndjson", lines)])
+    np.testing.assert_array_equal(table.series[0].values, np.array([[1e30], [NAN]], np.float32))
+    assert [rows.stream for rows in table.series] == ["7", "8"]
+    pq.write_table(pa.table({"x": [Decimal("1.25"), None]}), tmp_path / "d.parquet")
+    table = read([str(tmp_path / "d.parquet")])
+    np.testing.assert_array_equal(table.series[0].values, np.array([[1.25], [NAN]], np.float32))
+
+
+def test_a_second_time_column_is_left_out(tmp_path: Path) -> None:
+    """A clock is no feature: of `time` and `timestamp` the first is the time, the other is left out and named."""
+    table = read([write(tmp_path, "d.csv", "timestamp,time,x\n5,6,1\n")])
+    assert (table.features, table.series[0].time.tolist()) == (("x",), [5.0])
+    assert table.notes == ("column 'time': left out, the time is taken from 'timestamp'",)
 
 
 def test_a_data_frame_index_is_left_out(tmp_path: Path) -> None:
@@ -297,6 +316,26 @@ FAULTS = [
         "{0}, line 2, column 'time': an empty cell is not a time\n  Every row needs one.",
     ),
     (
+        "d.ndjson",
+        '{"features":7}\n',
+        {},
+        "{0}, line 1: 'features' is not an object\n  Every line must be an event "
+        '{{"stream": .., "time": .., "features": {{..}}}} or a flat object.',
+    ),
+    (
+        "d.ndjson",
+        '{"stream":"a","features":{"stream":1}}\n',
+        {},
+        "{0}, line 1: 'stream' is in the event and in its features\n  Every line must be an event "
+        '{{"stream": .., "time": .., "features": {{..}}}} or a flat object.',
+    ),
+    (
+        "d.ndjson",
+        '{"stream":7,"x":1}\n{"stream":1.5,"x":1}\n',
+        {},
+        "{0}, line 2, column 'stream': 1.5 is not a stream name\n  Every row needs one.",
+    ),
+    (
         "d.xml",
         "<x/>",
         {},
@@ -388,8 +427,8 @@ def test_training_order() -> None:
     assert columns_of(table) == {"s": ([1.0, 2.0, 3.0], [[10.0], [20.0], [30.0]])}
     assert table.notes == (
         "before",
-        "rows out of time order at 2 places: sorted",
-        "1 rows repeat a time of their stream: dropped",
+        "rows sorted: 2 of 4 were older than the row before",
+        "1 of 4 rows dropped: their stream has a row of the same time",
     )
 
 
@@ -491,10 +530,10 @@ def test_history_infers_features_and_tells_rejects() -> None:
     }
     assert table.source == "topic events"
     assert table.notes == (
-        "2 records rejected as missing_feature: feature 'y' is missing (partition 0, offset 1)",
-        "1 records rejected as not_json: the value is not JSON: JSON is malformed: invalid character (byte 0) "
+        "2 of 7 records rejected as missing_feature: feature 'y' is missing (partition 0, offset 1)",
+        "1 of 7 records rejected as not_json: the value is not JSON: JSON is malformed: invalid character (byte 0) "
         "(partition 0, offset 0)",
-        "1 records rejected as tombstone: the record has no value (partition 0, offset 5)",
+        "1 of 7 records rejected as tombstone: the record has no value (partition 0, offset 5)",
     )
 
 
@@ -530,5 +569,5 @@ def test_history_without_events(values: list[bytes], message: str) -> None:
 
 def test_history_where_every_record_is_rejected() -> None:
     """When the rules reject everything the message says which."""
-    with pytest.raises(MonitorError, match=r"no events: 1 records rejected as missing_feature: feature 'z' is missing"):
+    with pytest.raises(MonitorError, match=r"no events: 1 of 1 records rejected as missing_feature: feature 'z'"):
         series_from_records([[record(0, event(1, x=1))]], ("z",), config.Events(), "topic events")

@@ -31,8 +31,8 @@ def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
         producer.close()
 
 
-def consume(bootstrap: str, topic: str, count: int, timeout: float = 30) -> list[bytes]:
-    consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=f"read-{topic}")
+def consume(bootstrap: str, topic: str, count: int, group: str | None = None, timeout: float = 30) -> list[bytes]:
+    consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=group)
     values: list[bytes] = []
     deadline = time.monotonic() + timeout
     try:
@@ -80,7 +80,7 @@ def test_acknowledged_records_survive_a_kill_and_a_restart(local_kafka: LocalKaf
     assert local_kafka.pid != before
     produce(local_kafka.bootstrap, "t", second)
     local_kafka.restart()
-    assert consume(local_kafka.bootstrap, "t", 3) == first + second
+    assert consume(local_kafka.bootstrap, "t", 3, group="readers") == first + second
 
 
 def test_a_paused_broker_answers_after_resume(node: LocalKafka) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor import logs
@@ -111,6 +111,7 @@ ODD = st.recursive(
 
 
 @given(ODD, st.text())
+@settings(deadline=None)
 def test_a_line_is_valid_json_and_utf8_and_one_line_whatever_it_holds(value: Any, event: str) -> None:
     made = record("x", 1.0)
     made.msg, made.args = "%s", (event,)

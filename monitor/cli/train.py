@@ -22,6 +22,7 @@ from monitor.feeds import files
 from monitor.feeds.history import series_from_records
 from monitor.feeds.table import Table, in_time_order
 from monitor.kafka import history
+from monitor.model import artefact
 from monitor.strictyaml import scalar
 
 EXAMPLES = """
@@ -97,7 +98,7 @@ def train(
     """Learn what normal looks like: from CSV, NDJSON, Parquet files or a topic."""
     settings = _settings(config, sets, options)
     _check_sources(patterns, from_topic, options)
-    _check_out(out)
+    artefact.replaceable(out)
     display = Display()
     table = in_time_order(_from_topic(settings, options, display) if from_topic else _from_files(patterns, options))
     for note in table.notes:
@@ -116,6 +117,7 @@ def _train(table: Table, units: Mapping[str, str], settings: Settings, out: Path
             f"training needs a library that is not installed: {error.name}", "pip install 'anomaly-monitor[train]'"
         ) from error
     series = [training.Series(rows.stream, rows.time, rows.values) for rows in table.series]
+    display.learning(len(table), len(series), len(table.features))
     with stopping(display) as stop, display:
         trained = training.train(
             series,
@@ -126,10 +128,9 @@ def _train(table: Table, units: Mapping[str, str], settings: Settings, out: Path
             progress=display.progress,
             should_stop=stop,
         )
-    manifest = export.save(trained, out)
     for warning in trained.warnings:
         display.note(warning)
-    print_summary(manifest, out)
+    print_summary(export.save(trained, out), out)
 
 
 @contextmanager
@@ -193,11 +194,6 @@ def _check_sources(patterns: Sequence[str], from_topic: bool, options: Mapping[s
         options[name] is not None for name in ("from_offset", "to_offset")
     ):
         raise UsageError("a range of time and a range of offsets", "Give one of them.")
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
-        raise UsageError(f"{out}: holds something that is not an artefact", "Name a new folder with --out.")
 
 
 def _check_units(units: Mapping[str, str], features: Sequence[str]) -> None:

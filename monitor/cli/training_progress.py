@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -28,7 +28,7 @@ class Display:
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._reported = 0
-        self._epoch_told = 0
+        self._last = (0, 0)  # epoch and step; told twice when the epoch has been validated
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -47,6 +47,10 @@ class Display:
         """Something the reader should know: what was left out, what looks wrong."""
         self._console.print(f"note: {text}", markup=False)
 
+    def learning(self, rows: int, streams: int, features: int) -> None:
+        """What goes into training, before the first epoch ends."""
+        self._console.print(f"learning from {rows:,} rows (streams: {streams:,}, features: {features})", markup=False)
+
     def reading(self, done: int, total: int) -> None:
         """So many of the topic's records are read."""
         if done - self._reported >= READ_REPORT or done >= total > self._reported:
@@ -60,9 +64,9 @@ class Display:
         """After every step on a terminal; else once an epoch."""
         if self._live is not None:
             self._live.update(_bar(now))
-        elif now.step >= now.steps and now.epoch > self._epoch_told:
-            self._epoch_told = now.epoch
+        elif (now.epoch, now.step) == self._last:
             self._console.print(f"epoch {now.epoch}/{now.epochs}  {_figures(now)}", markup=False)
+        self._last = (now.epoch, now.step)
 
 
 def _bar(now: Progress) -> Table:
@@ -80,9 +84,7 @@ def _figures(now: Progress) -> str:
         f"validation {_loss(now.validation_loss)}",
         f"best {now.best_epoch or '-'}",
     ]
-    if now.eta_seconds is not None:
-        parts.append(f"ETA {_duration(now.eta_seconds)}")
-    return "  ".join(parts)
+    return "  ".join((*parts, f"ETA {_duration(now.eta_seconds)}"))
 
 
 def _loss(value: float | None) -> str:
@@ -99,28 +101,25 @@ def print_summary(manifest: Manifest, folder: Path) -> None:
     training, calibration = manifest.training, manifest.calibration
     windows = (training.fit_windows, training.validation_windows, calibration.windows)
     rows = [
-        ("rows", f"{training.rows:,} of {training.streams:,} streams, {len(manifest.features)} features"),
+        ("rows", f"{training.rows:,} (streams: {training.streams:,}, features: {len(manifest.features)})"),
         ("windows", "{:,} fit, {:,} validation, {:,} calibration".format(*windows)),
         ("best epoch", f"{training.best_epoch} of {training.epochs}"),
-        *((name.replace("_", " "), f"{value:.4g}") for name, value in manifest.metrics.items()),
+        *((name.replace("_", " "), f"{value:.4g}") for name, value in sorted(manifest.metrics.items(), reverse=True)),
         ("threshold", threshold_in_words(manifest)),
-        ("artefact", f"{folder}  {manifest.digest[:12]}"),
+        ("artefact", f"{folder} ({manifest.digest[:12]}; onnx and torch agree)"),
+        ("next", f"monitor replay FILES --model {folder}"),
     ]
-    table = Table.grid(padding=(0, 2))
     for name, text in rows:
-        table.add_row(name, text)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False)
-    console.print(table)
-    console.print(f"\nnext: monitor replay FILES --model {folder}")
+        click.echo(f"{name:<18} {text}")
 
 
 def threshold_in_words(manifest: Manifest) -> str:
-    """The threshold and what it asks for: `0.731: 99.93 % of normal windows stay below it, ...`."""
+    """The threshold and what it asks for: `0.731, below which 99.93 % of normal windows stay (..)`."""
     calibration = manifest.calibration
     budget = calibration.alerts_per_stream_per_day
     if budget is None:
         budget = (1 - calibration.quantile) * calibration.windows_per_stream_per_day
     return (
-        f"{calibration.threshold:.4g}: {100 * calibration.quantile:.6g} % of normal windows stay below it, about "
-        f"{budget:.3g} above it per stream and day"
+        f"{calibration.threshold:.4g}, below which {100 * calibration.quantile:.6g} % of normal windows stay "
+        f"(about {budget:.3g} a day above it per stream)"
     )

@@ -165,7 +165,9 @@ class _File:
         with np.errstate(over="ignore"):
             values = wide.astype(np.float32)
         if count := int(np.count_nonzero(np.isinf(values))):
-            self.notes.append(f"{self.path}: column {name!r}: {count} infinite numbers taken for missing")
+            self.notes.append(
+                f"{self.path}: column {name!r}: {count} of {len(values)} numbers are infinite, taken for missing"
+            )
             values[np.isinf(values)] = np.nan
         return values
 

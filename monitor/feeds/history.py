@@ -48,7 +48,8 @@ def series_from_records(
         reasons.update(reject.reason for reject in result.rejects)
         for reject in result.rejects:
             examples.setdefault(reject.reason, reject)
-    notes = tuple(_told(count, examples[reason]) for reason, count in reasons.most_common())
+    total = reasons.total() + sum(map(len, decoded))
+    notes = tuple(_told(count, total, examples[reason]) for reason, count in reasons.most_common())
     if not any(map(len, decoded)):
         said = "; ".join(notes) or "no records there"
         raise MonitorError(f"{source}: no events: {said}", "Check the topic, the range and the settings under events.")
@@ -92,7 +93,7 @@ def _numeric(value: bytes | None) -> list[str]:
     return [name for name, number in features.items() if type(number) in (int, float)]
 
 
-def _told(count: int, example: Reject) -> str:
+def _told(count: int, total: int, example: Reject) -> str:
     record = example.record
     where = f"partition {record.partition}, offset {record.offset}"
-    return f"{count} records rejected as {example.reason}: {example.detail} ({where})"
+    return f"{count} of {total} records rejected as {example.reason}: {example.detail} ({where})"

@@ -71,9 +71,9 @@ def in_time_order(table: Table) -> Table:
         series.append(Rows(rows.stream, time[keep], rows.values[order][keep]))
     notes = list(table.notes)
     if moved:
-        notes.append(f"rows out of time order at {moved} places: sorted")
+        notes.append(f"rows sorted: {moved} of {len(table)} were older than the row before")
     if dropped:
-        notes.append(f"{dropped} rows repeat a time of their stream: dropped")
+        notes.append(f"{dropped} of {len(table)} rows dropped: their stream has a row of the same time")
     return replace(table, series=tuple(series), notes=tuple(notes))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer
@@ -65,25 +66,54 @@ class KafkaSink:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=5)
-            self._producer = None
+            self._end_producer()
 
-    def _send(self, messages: list[_Message]) -> None:
+    def _send(self, messages: Sequence[_Message]) -> None:
         self.open()
         try:
             with translated(self._settings, "publishing"):
-                futures = [
-                    self._producer.send(topic, value=value, key=key, headers=headers)
-                    for topic, key, value, headers in messages
-                ]
-                self._producer.flush(timeout=self._settings.publish_timeout)
-                for (topic, *_), future in zip(messages, futures, strict=True):
-                    _raise_if_failed(topic, future)
-        except Exception:
+                too_large = self._attempt(messages)
+                if too_large:  # one record that fits no dead letter must not stop all others for ever
+                    self._attempt([_without_value(message) for message in too_large])
+        except BaseException:
             # What is still queued in this producer must not arrive after a second attempt has succeeded.
-            self._producer.close(timeout=0)
-            self._producer = None
+            self._end_producer()
             raise
+
+    def _attempt(self, messages: Sequence[_Message]) -> list[_Message]:
+        """Sends and waits for all. The dead letters that are too large to send; any other failure is raised."""
+        sent: list[tuple[_Message, Any]] = []
+        too_large: list[_Message] = []
+        for message in messages:
+            topic, key, value, headers = message
+            try:
+                sent.append((message, self._producer.send(topic, value=value, key=key, headers=headers)))
+            except kafka_errors.MessageSizeTooLargeError:
+                if not self._value_can_go(message):
+                    raise
+                too_large.append(message)
+        self._producer.flush(timeout=self._settings.publish_timeout)
+        for message, future in sent:
+            try:
+                _raise_if_failed(message[0], future)
+            except (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError):
+                if not self._value_can_go(message):
+                    raise
+                too_large.append(message)
+        return too_large
+
+    def _value_can_go(self, message: _Message) -> bool:
+        topic, _, value, _ = message
+        return topic == self._topics.dead_letters.name and bool(value)
+
+    def _end_producer(self) -> None:
+        """Ends the producer without sending what it still holds."""
+        producer, self._producer = self._producer, None
+        # close() waits for what is queued even with a time-out of 0, and where that fails it leaves the sender running.
+        producer._sender.force_close()
+        producer._sender.join(1)
+        with suppress(kafka_errors.KafkaError):
+            producer.close(timeout=0)
 
     def _alert(self, alert: Any) -> _Message:
         return self._topics.alerts.name, alert.stream.encode(), alert.to_bytes(), alert.headers()
@@ -103,6 +133,11 @@ class KafkaSink:
         if value is None and record.key is None:
             value = b""  # the client sends no record without both; `monitor-reason: tombstone` says what it was
         return self._topics.dead_letters.name, record.key, value, headers
+
+
+def _without_value(message: _Message) -> _Message:
+    topic, key, value, headers = message
+    return topic, key, b"", [*headers, ("monitor-value-bytes", str(len(value or b"")).encode())]
 
 
 def _raise_if_failed(topic: str, future: Any) -> None:

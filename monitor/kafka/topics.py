@@ -70,8 +70,8 @@ class Topics:
         with translated(self._kafka, f"reading group {group}"):
             try:
                 found = self._admin.describe_groups([group], include_authorized_operations=True)
-            except kafka_errors.GroupIdNotFoundError:
-                return ""  # the first member makes it
+            except (kafka_errors.GroupIdNotFoundError, kafka_errors.CoordinatorNotAvailableError):
+                return ""  # the first member makes it; the first of a cluster, the topic that keeps groups too
         rights = _find_value(found, "authorized_operations")
         return f"this user lacks the right to READ group {group!r}" if rights and "READ" not in rights else ""
 

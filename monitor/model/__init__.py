@@ -1,1 +1,4 @@
-"""Learning, and what learning leaves behind. Only `networks`, `objectives`, `training`, `export` and `reference` need torch."""
+"""Learning, and what learning leaves behind.
+
+Only `networks`, `objectives`, `training`, `export` and `reference` need torch.
+"""

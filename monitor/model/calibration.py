@@ -1,4 +1,4 @@
-"""Errors of normal windows that were not fitted -> the threshold. One way today; POT and others would stand beside it."""
+"""Errors of normal windows that were not fitted -> the threshold. One way today; others would stand beside it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def calibrate(
     rank = _ceil((len(ordered) + 1) * quantile)
     if rank > len(ordered):
         warnings.append(
-            f"{len(ordered)} calibration windows are too few for the quantile {quantile:.6g}, which needs "
-            f"{_ceil(quantile / (1 - quantile))}: the threshold is their largest error, so expect more alerts than asked."
+            f"{len(ordered)} calibration windows are too few for the quantile {quantile:.6g}, "
+            f"which needs {_ceil(quantile / (1 - quantile))}: the threshold is their largest error, "
+            "so expect more alerts than asked."
         )
     threshold = float(ordered[min(rank, len(ordered)) - 1])
     if threshold <= 0:

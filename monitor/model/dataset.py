@@ -56,7 +56,8 @@ class Split:
 
     def take(self, first: Int64) -> Float32:
         """The windows (n, T, F) that begin at rows `first` (n,)."""
-        return self.rows[first[:, None] + np.arange(self.window)]
+        windows: Float32 = self.rows[first[:, None] + np.arange(self.window)]
+        return windows
 
 
 def prepare(
@@ -84,13 +85,13 @@ def prepare(
     gap = max_gap if max_gap is not None else GAP_INTERVALS * interval
     first = opens | (step > gap)  # (R,) nothing is carried into these rows
     part = np.concatenate([_parts(len(one.time), settings) for one in series])  # (R,) index into PARTS
+    starts = _starts(first, part, settings.window)
+    _check_enough(starts, total, len(series), settings, gap)
 
     fitting = values[part == 0]  # (n, F)
     _check_columns(fitting, feature_names)
     mean, scale, constant = _scaler(fitting)
     rows = impute(values, first, mean)
-    starts = _starts(first, part, settings.window)
-    _check_enough(starts, total, len(series), settings, gap)
     return Split(
         rows=rows,
         window=settings.window,
@@ -119,7 +120,7 @@ def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> Non
     for one in series:
         if one.values.shape[1] != len(feature_names):
             raise MonitorError(
-                f"Stream {one.stream!r} has {one.values.shape[1]} columns, but {len(feature_names)} features are named.",
+                f"Stream {one.stream!r} has {one.values.shape[1]} columns for {len(feature_names)} features.",
                 "Every stream must have the same features, in the same order.",
             )
         if not np.isfinite(one.time).all():
@@ -162,15 +163,14 @@ def _scaler(fitting: Float32) -> tuple[Float32, Float32, NDArray[np.bool_]]:
     scale = np.nanstd(wide, axis=0)
     limit = np.finfo(np.float32)
     # Not by scale == 0: the mean of equal values may be off by a rounding.
-    constant = (np.nanmin(fitting, axis=0) == np.nanmax(fitting, axis=0)) | (scale < limit.tiny)
+    constant: NDArray[np.bool_] = np.equal(np.nanmin(fitting, axis=0), np.nanmax(fitting, axis=0))
+    constant |= scale < limit.tiny
     scale = np.where(constant, 1.0, np.minimum(scale, limit.max))
     return mean.astype(np.float32), scale.astype(np.float32), constant
 
 
 def _check_columns(fitting: Float32, feature_names: Sequence[str]) -> None:
-    if not len(fitting):
-        return  # too few rows: said by _check_enough, with how many are needed
-    empty = [name for name, missing in zip(feature_names, np.isnan(fitting).all(axis=0), strict=True) if missing]
+    empty = [feature_names[column] for column in np.flatnonzero(np.isnan(fitting).all(axis=0)).tolist()]
     if empty:
         raise MonitorError(
             f"No fitting row has a value for {names(empty)}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import torch
 from safetensors.torch import save as to_safetensors
+from torch.jit._trace import TracerWarning
 
 from monitor.batch import Float32
 from monitor.errors import MonitorError
@@ -30,7 +31,7 @@ _EXPECTED_WARNINGS = (
     (DeprecationWarning, "You are using the legacy TorchScript-based ONNX export"),  # the other one needs onnxscript
     (DeprecationWarning, "The feature will be removed"),
     (UserWarning, "Exporting a model to ONNX with a batch_size other than 1"),
-    (torch.jit.TracerWarning, "Converting a tensor to a Python boolean"),  # shape checks inside nn.LSTM
+    (TracerWarning, "Converting a tensor to a Python boolean"),  # shape checks inside nn.LSTM
 )
 
 
@@ -54,21 +55,21 @@ def to_onnx(scorer: Scorer, window: int, features: int) -> bytes:
 
     The same scorer gives the same bytes. One file: the weights are inside.
     """
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        path = Path(scratch) / artefact.GRAPH
         for category, message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
         torch.onnx.export(
             scorer,
             (torch.zeros(2, window, features),),  # two: a batch of one would be taken for a constant
-            buffer,
+            path,
             input_names=["windows"],
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: "W"} for name in ("windows", *OUTPUTS)},
             opset_version=OPSET,
             dynamo=False,
         )
-    return buffer.getvalue()
+        return path.read_bytes()
 
 
 def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
@@ -93,7 +94,7 @@ def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
 
 
 def extremes(examples: Float32) -> Float32:
-    """Windows (5, T, F) at the ends of float32: all zero, largest, smallest, both in turn, and a jump in the last event."""
+    """Windows (5, T, F) at the ends of float32: zero, largest, smallest, both in turn, a jump at the end."""
     _, window, features = examples.shape
     end = np.finfo(np.float32).max
     turns = np.where((np.arange(window)[:, None] + np.arange(features)) % 2, end, -end)  # (T, F)

@@ -24,6 +24,7 @@ class Autoencoder(nn.Module, ABC):
 
     def __init__(self, features: int, window: int) -> None:
         super().__init__()
+        self.features = features
         self.window = window
         self.register_buffer("mean", torch.zeros(features))  # (F,) source units
         self.register_buffer("scale", torch.ones(features))  # (F,) source units

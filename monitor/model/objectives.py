@@ -19,14 +19,16 @@ LOSSES: Mapping[str, Loss] = {
 """Of reconstruction and window, both (B, T, F) standardised -> (): the mean over all values."""
 
 
-def pairwise_mean(x: Tensor, dim: int) -> Tensor:
-    """Mean over `dim` by adding halves until one is left.
+def pairwise_mean(x: Tensor, dim: int, length: int) -> Tensor:
+    """Mean over `dim`, by adding halves until one is left.
+
+    `length` is the size of `dim` as a plain number; `x.shape` would be traced into the graph.
 
     Only element-wise additions in an order that the length alone decides. A runtime's own reduction picks its order
     by the shape of the batch: measured, ONNX Runtime gives a lone window other last bits than the same window in
     company, which this does not. It also rounds less than a running sum.
     """
-    length = rest = x.shape[dim]
+    rest = length
     while rest > 1:
         half = rest // 2
         added = x.narrow(dim, 0, half) + x.narrow(dim, half, half)
@@ -53,7 +55,8 @@ class Scorer(nn.Module):
         reconstruction = self.network(z)  # (B, T, F)
         difference = reconstruction - z  # (B, T, F)
         squared = difference * difference  # (B, T, F)
-        feature_error = squared[:, -1] if self.score_over == "last" else pairwise_mean(squared, 1)  # (B, F)
-        error = pairwise_mean(feature_error, 1)  # (B,)
+        steps = 1 if self.score_over == "last" else self.network.window
+        feature_error = pairwise_mean(squared[:, -steps:], 1, steps)  # (B, F)
+        error = pairwise_mean(feature_error, 1, self.network.features)  # (B,)
         expected = self.network.restore(reconstruction[:, -1])  # (B, F)
         return error, feature_error, expected

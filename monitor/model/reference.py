@@ -34,9 +34,10 @@ class TorchDetector:
                 f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}.",
                 "Train the model again, or restore the folder from where it was copied.",
             ) from error
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads)  # of the whole process: torch has no other way
         self._scorer = Scorer(network, artefact.manifest.score_over).eval()
         self._window = torch.zeros(1, architecture.window, architecture.features)  # (1, T, F)
+        self._values: Float32 = self._window.numpy()  # the same memory
 
     def score(self, windows: Float32) -> Scores:
         """Windows (W, T, F) in source units, no NaN; W may be 0."""
@@ -45,10 +46,10 @@ class TorchDetector:
         feature_error, expected = np.empty((2, count, features), np.float32)
         with torch.inference_mode():
             for row in range(count):
-                self._window[0] = torch.from_numpy(np.ascontiguousarray(windows[row]))
+                self._values[0] = windows[row]
                 outputs = self._scorer(self._window)
                 error[row], feature_error[row], expected[row] = (output[0].numpy() for output in outputs)
         return Scores(error, feature_error, expected)
 
     def warm(self) -> None:
-        self.score(self._window.numpy().copy())
+        self.score(np.zeros_like(self._values))

@@ -135,35 +135,31 @@ def fit(
         state: dict[str, Tensor] = {}
         validation_loss: float | None = None
         ended, steps, started = 0, math.ceil(len(split.fit) / settings.batch), clock()
+
+        def report(epoch: int, step: int, train_loss: float) -> None:
+            if progress is not None:
+                done = (epoch - 1) * steps + step
+                eta = (clock() - started) / done * (settings.epochs * steps - done)
+                best_epoch = best.best_epoch if best else None
+                progress(Progress(epoch, settings.epochs, step, steps, train_loss, validation_loss, best_epoch, eta))
+
         for epoch in range(1, settings.epochs + 1):
             network.train()
             order = torch.randperm(len(split.fit), generator=shuffle).numpy()  # (n,)
-            total = 0.0
+            total, seen = 0.0, 0
             for step in range(1, steps + 1):
                 if stop():
                     return _kept(best, network, state, ended)
-                first = split.fit[order[(step - 1) * settings.batch : step * settings.batch]]
-                total += _step(network, optimiser, loss, gather(rows, first, split.window), epoch, settings) * len(
-                    first
-                )
-                if progress is not None:
-                    done = (epoch - 1) * steps + step
-                    eta = (clock() - started) / done * (settings.epochs * steps - done)
-                    seen = min(step * settings.batch, len(split.fit))
-                    best_epoch = best.best_epoch if best else None
-                    progress(
-                        Progress(epoch, settings.epochs, step, steps, total / seen, validation_loss, best_epoch, eta)
-                    )
+                first = split.fit[order[seen : seen + settings.batch]]  # (B,)
+                windows = gather(rows, first, split.window)  # (B, T, F)
+                total += _step(network, optimiser, loss, windows, epoch, settings) * len(first)
+                seen += len(first)
+                report(epoch, step, total / seen)
             validation_loss, ended = _validate(network, rows, split, loss), epoch
-            train_loss = total / len(split.fit)
             if best is None or validation_loss < best.validation_loss:
-                best = Fitted(network, train_loss, validation_loss, ended, epoch, device.type)
+                best = Fitted(network, total / seen, validation_loss, ended, epoch, device.type)
                 state = copy.deepcopy(network.state_dict())
-            if progress is not None:
-                eta = (clock() - started) / epoch * (settings.epochs - epoch)
-                progress(
-                    Progress(epoch, settings.epochs, steps, steps, train_loss, validation_loss, best.best_epoch, eta)
-                )
+            report(epoch, steps, total / seen)
             if epoch - best.best_epoch >= settings.patience:
                 break
         return _kept(best, network, state, ended)
@@ -222,7 +218,7 @@ def _step(
             f"Lower training.learning_rate (now {settings.learning_rate:g}).",
         )
     optimiser.zero_grad()
-    value.backward()
+    torch.autograd.backward(value)
     nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
     optimiser.step()
     return reached

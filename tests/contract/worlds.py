@@ -1,0 +1,177 @@
+"""What a contract test needs of a world with a Source and a Sink: records in, members, and what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from monitor import config
+from monitor.batch import Record
+from monitor.kafka import history
+from monitor.kafka.sink import KafkaSink
+from monitor.kafka.source import KafkaSource
+from monitor.kafka.topics import Topics
+from monitor.ports import Polled, Sink, Source
+from tests.fakes import ListBroker, ListSink, ListSource
+
+PATIENCE = 30.0  # s until a test gives up
+
+
+class Member:
+    """A source with its sink, and everything its polls brought, in order."""
+
+    def __init__(self, source: Source, sink: Sink, commit: Callable[[Any], bool]) -> None:
+        self.source = source
+        self.sink = sink
+        self.commit = commit
+        self.polls: list[Polled] = []
+        self.owned: set[int] = set()
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for polled in self.polls for record in polled.records]
+
+    def poll(self) -> Polled:
+        return self._note(self.source.poll())
+
+    def idle(self, seconds: float) -> Polled:
+        return self._note(self.source.idle(seconds))
+
+    def close(self) -> None:
+        self.sink.close()
+        self.source.close()
+
+    def _note(self, polled: Polled) -> Polled:
+        self.owned = (self.owned - polled.lost) | polled.gained
+        self.polls.append(polled)
+        return polled
+
+
+class World(Protocol):
+    topic: str
+
+    def put(
+        self,
+        partition: int,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        timestamp: int = 0,
+    ) -> None: ...
+
+    def member(self, poll_records: int = 2000) -> Member: ...
+    def committed(self) -> dict[int, int]: ...
+    def alerts(self) -> list[Record]: ...
+    def dead_letters(self) -> list[Record]: ...
+    def close(self) -> None: ...
+
+
+class ListWorld:
+    """The fake."""
+
+    def __init__(self, partitions: int) -> None:
+        self._broker = ListBroker(partitions)
+        self.topic = self._broker.topic
+        self.put = self._broker.put
+
+    def member(self, poll_records: int = 2000) -> Member:
+        source = ListSource(self._broker, poll_records)
+        return Member(source, ListSink(self._broker, source), source.commit)
+
+    def committed(self) -> dict[int, int]:
+        return dict(self._broker.committed)
+
+    def alerts(self) -> list[Record]:
+        return list(self._broker.alerts)
+
+    def dead_letters(self) -> list[Record]:
+        return list(self._broker.dead_letters)
+
+    def close(self) -> None:
+        pass
+
+
+class KafkaWorld:
+    """Real brokers: topics and a group of this world's own."""
+
+    def __init__(self, bootstrap: str, name: str, partitions: int) -> None:
+        self.topic = f"{name}.events"
+        self._kafka = config.Kafka(bootstrap_servers=bootstrap, group=name, poll_seconds=0.05, publish_timeout=10)
+        self._topics = config.Topics(
+            input=config.TopicSpec(name=self.topic, partitions=partitions),
+            alerts=config.TopicSpec(name=f"{name}.alerts", partitions=2),
+            dead_letters=config.TopicSpec(name=f"{name}.dead", partitions=2),
+        )
+        with Topics(self._kafka, self._topics) as topics:
+            topics.create(topics.inspect())
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
+        self._members: list[Member] = []
+
+    def put(
+        self,
+        partition: int,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        timestamp: int = 0,
+    ) -> None:
+        self._producer.send(
+            self.topic,
+            value,
+            key,
+            list(headers),
+            partition,
+            timestamp or None,
+        )
+
+    def member(self, poll_records: int = 2000) -> Member:
+        self._producer.flush(PATIENCE)
+        settings = self._kafka.model_copy(update={"poll_records": poll_records})
+        source = KafkaSource(settings, self.topic)
+        made = Member(source, KafkaSink(settings, self._topics, source.commit), source.commit)
+        self._members.append(made)
+        return made
+
+    def committed(self) -> dict[int, int]:
+        admin = KafkaAdminClient(bootstrap_servers=self._kafka.bootstrap_servers)
+        try:
+            offsets = admin.list_group_offsets([self._kafka.group])
+        finally:
+            admin.close()
+        return _by_partition(offsets)
+
+    def alerts(self) -> list[Record]:
+        return self._read(self._topics.alerts.name)
+
+    def dead_letters(self) -> list[Record]:
+        return self._read(self._topics.dead_letters.name)
+
+    def _read(self, topic: str) -> list[Record]:
+        return [record for batch in history.read(self._kafka, topic) for record in batch]
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+        self._producer.close(5)
+
+
+def _by_partition(answer: Any) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for name, value in answer.items():
+        if isinstance(name, TopicPartition):
+            found[name.partition] = value.offset
+        else:
+            found |= _by_partition(value)
+    return found
+
+
+def until(condition: Callable[[], bool], *members: Member, what: str = "the condition") -> None:
+    """Polls the members in turn until the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE:g} s"
+        for member in members:
+            member.poll()
