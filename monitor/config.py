@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENV_PREFIX = "MONITOR_"
 ENV_DELIMITER = "__"
@@ -23,7 +22,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )  # an input may be a secret
 
 
 class Tls(Section):
@@ -189,7 +190,7 @@ class Windows(Section):
     max_streams: Count = 200_000
     """Live streams a partition may have; beyond it the least recently seen sixty-fourth is dropped."""
     idle_timeout: Seconds | None = None
-    """Event time after which a silent stream is forgotten. Not given: an hour, or ten times `max_gap` if that is more."""
+    """Event time after which a silent stream is forgotten. Not given: an hour, or ten times `max_gap` if more."""
 
 
 class Severity(Section):
@@ -309,16 +310,8 @@ class Log(Section):
     """Least level that is written; libraries speak from warning upwards."""
 
 
-class Settings(BaseSettings):
-    """The whole configuration. Construct it through `configfile.load`, which adds places to the errors."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter=ENV_DELIMITER,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
+class Settings(Section):
+    """The whole configuration. Files and the environment come in through `configfile.load`."""
 
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
@@ -329,17 +322,6 @@ class Settings(BaseSettings):
     training: Training = Training()
     web: Web = Web()
     log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
 
     def digest(self) -> str:
         """SHA-256 over the settings that can change an alert; addresses, ports and logs are not among them."""

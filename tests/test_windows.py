@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import floor, inf, isnan, nan
 
 import numpy as np
@@ -104,7 +105,7 @@ def batch(events: list[Event], first_offset: int) -> Batch:
 def run(store: WindowStore, events: list[Event], cuts: list[int]) -> Made:
     made = Made()
     edges = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         for step in store.push(batch(events[start:stop], start)):
             made.departures.extend((d.row + start, d.partition, d.stream, d.reason) for d in step.departures)
             made.windows.extend(zip((step.windows.row + start).tolist(), step.windows.values.tolist(), strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from monitor import configfile, detector
@@ -43,9 +44,9 @@ def check(config: Path | None, offline: bool) -> None:
 
 def _try(console: Console, what: str, step: Callable[[], str]) -> MonitorError | None:
     try:
-        console.print(f"[green]ok[/green]    {what}: {step()}")
+        console.print(f"[green]ok[/green]    {what}: {escape(step())}")
     except MonitorError as error:
-        console.print(f"[red]wrong[/red] {what}: {error.message}")
+        console.print(f"[red]wrong[/red] {what}: {escape(error.message)}")
         return error
     return None
 
@@ -55,7 +56,7 @@ def _settings_table(loaded: configfile.Loaded) -> Table:
     for column in ("setting", "value", "from"):
         table.add_column(column, overflow="fold")
     for path, value, source in configfile.describe(loaded.settings, loaded.origins):
-        table.add_row(path, value, source, style="dim" if source == "default" else "")
+        table.add_row(path, escape(value), escape(source), style="dim" if source == "default" else "")
     return table
 
 
