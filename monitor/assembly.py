@@ -25,7 +25,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
     if idle_timeout <= max_gap:
         raise ConfigError(
             f"windows.idle_timeout ({idle_timeout:g} s) must exceed windows.max_gap ({max_gap:g} s)",
-            "otherwise a stream is forgotten before its window may be emptied",
+            "Otherwise a stream is forgotten before its window may be emptied.",
         )
     threshold = settings.model.threshold or manifest.calibration.threshold
     return Pipeline(

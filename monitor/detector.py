@@ -60,7 +60,7 @@ class OnnxDetector:
         found = tuple(self._session.get_inputs()[0].shape[1:])
         if found != shape:
             raise ArtefactError(
-                f"{loaded.folder / GRAPH} takes windows of {found}, but the manifest says {shape} (events, features).",
+                f"{loaded.folder / GRAPH} takes windows of {found}, but the manifest says {shape} (events, features)",
                 "Train the model again, or restore the folder from where it was copied.",
             )
         self._shape = shape
@@ -94,7 +94,7 @@ def load(folder: Path, settings: config.Model, expected_features: Sequence[str] 
         reference = importlib.import_module("monitor.model.reference")  # torch is not part of a serving image
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"model.runtime is torch, but the module {error.name} is not installed.",
+            f"model.runtime is torch, but the module {error.name} is not installed",
             "Install it with `pip install 'anomaly-monitor[train]'`, or set model.runtime to onnx.",
         ) from error
     detector: Detector = reference.TorchDetector(loaded, settings.threads)

@@ -112,7 +112,7 @@ class Service:
                 if self._stop.is_set():
                     raise MonitorError(
                         f"stopped before the last batch could be published: {error.message}",
-                        "nothing is lost: its records are not committed and will be read again",
+                        "Nothing is lost: its records are not committed and will be read again.",
                     ) from error
             self._move(source.idle(wait))
             self._report()

@@ -128,28 +128,28 @@ def test_errors_for_people_name_the_cause_and_what_to_do() -> None:
     timeless = one.time.copy()
     timeless[3] = np.nan
     cases: list[tuple[list[Series], tuple[str, ...], str]] = [
-        ([], FEATURES, "There are no rows to train on.\n  Check the path, the topic or the time range."),
+        ([], FEATURES, "there are no rows to train on\n  Check the path, the topic or the time range."),
         (
             [one],
             ("a", "b"),
-            "Stream 's' has 3 columns for 2 features.\n  Every stream must have the same features, in the same order.",
+            "stream 's' has 3 columns for 2 features\n  Every stream must have the same features, in the same order.",
         ),
-        ([one], (), "There are no features to train on.\n  Name at least one column of numbers."),
-        ([one], ("a", "b", "a"), "Features are named twice: a.\n  Give every feature a name of its own."),
+        ([one], (), "there are no features to train on\n  Name at least one column of numbers."),
+        ([one], ("a", "b", "a"), "features are named twice: a\n  Give every feature a name of its own."),
         (
             [_with(one, empty)],
             FEATURES,
-            "No fitting row has a value for c.\n  Leave these features out, or give rows that have them.",
+            "no fitting row has a value for c\n  Leave these features out, or give rows that have them.",
         ),
         (
             [Series("s", timeless, one.values)],
             FEATURES,
-            "Stream 's' has rows without a time.\n  Map the time column, or remove those rows.",
+            "stream 's' has rows without a time\n  Map the time column, or remove those rows.",
         ),
         (
             [series(50)],
             FEATURES,
-            "50 rows in 1 series hold no whole window of 8 events for validation.\n  One stream needs about 60 rows "
+            "50 rows in 1 series hold no whole window of 8 events for validation\n  One stream needs about 60 rows "
             "without a gap longer than 10 s: give more rows, or lower training.window.",
         ),
     ]
@@ -261,7 +261,7 @@ def test_a_loss_that_is_no_number_says_what_to_lower() -> None:
     with pytest.raises(MonitorError) as caught:
         fit(broken, tiny_settings())
     assert str(caught.value) == (
-        "Training diverged: the loss became nan in epoch 1.\n  Lower training.learning_rate (now 0.01)."
+        "training diverged: the loss became nan in epoch 1\n  Lower training.learning_rate (now 0.01)."
     )
 
 

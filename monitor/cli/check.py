@@ -78,11 +78,11 @@ def _kafka(console: Console, settings: Settings) -> str:
             if state.missing:
                 raise MonitorError(
                     f"topic {state.spec.name!r} (topics.{state.purpose}) does not exist",
-                    "make it with: monitor topics --create",
+                    "Make it with: monitor topics --create",
                 )
             if state.problem:
                 raise MonitorError(f"topic {state.spec.name!r} (topics.{state.purpose}): {state.problem}")
         problem = client.group_problem()
     if problem:
-        raise MonitorError(problem, "give this user READ on the group")
+        raise MonitorError(problem, "Give this user READ on the group.")
     return f"{settings.kafka.bootstrap_servers}: three topics and group {settings.kafka.group!r} can be used"

@@ -35,7 +35,7 @@ def topics(config: Path | None, create: bool) -> None:
     wrong = [state for state in states if state.missing or state.problem]
     if wrong:
         names = ", ".join(state.spec.name for state in wrong)
-        hint = "make them with: monitor topics --create" if all(state.missing for state in wrong) else ""
+        hint = "Make them with: monitor topics --create" if all(state.missing for state in wrong) else ""
         raise MonitorError(f"{settings.kafka.bootstrap_servers}: cannot run with {names} as it is", hint)
 
 

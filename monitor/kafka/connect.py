@@ -59,7 +59,8 @@ def check_options(settings: config.Kafka) -> None:
     for name in settings.options:
         if name not in known:
             raise ConfigError(
-                f"kafka.options: no Kafka client has an option {name!r}", "see kafka-python's documentation"
+                f"kafka.options: no Kafka client has an option {name!r}",
+                "The names are those of kafka-python's KafkaConsumer, KafkaProducer and KafkaAdminClient.",
             )
 
 
@@ -71,7 +72,7 @@ def translated(settings: config.Kafka, doing: str) -> Iterator[None]:
         yield
     except _REFUSALS as error:
         raise RefusedError(
-            f"{doing}: {where} refused: {_text(error)}", "check kafka.sasl, kafka.tls and the ACLs of this user"
+            f"{doing}: {where} refused: {_text(error)}", "Check kafka.sasl, kafka.tls and the ACLs of this user."
         ) from error
     except kafka_errors.KafkaConfigurationError as error:
         raise ConfigError(f"kafka.options: {error}") from error
@@ -98,6 +99,6 @@ def _tls_context(tls: config.Tls) -> ssl.SSLContext:
             context.load_cert_chain(tls.certificate_file, tls.key_file, password)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"kafka.tls: the certificates cannot be loaded: {error}", "check ca_file, certificate_file and key_file"
+            f"kafka.tls: the certificates cannot be loaded: {error}", "Check ca_file, certificate_file and key_file."
         ) from error
     return context

@@ -46,7 +46,9 @@ def read(
         with translated(kafka, f"reading {topic}"):
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
-                raise MonitorError(f"topic {topic!r} does not exist on {kafka.bootstrap_servers}")
+                raise MonitorError(
+                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "See: monitor topics"
+                )
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             first = consumer.beginning_offsets(partitions)
             end = consumer.end_offsets(partitions)

@@ -134,8 +134,16 @@ class KafkaSource:
 
     def _take(self, seconds: float) -> list[Record]:
         with translated(self._settings, "polling"):
+            self._keep_joining()
             polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
         return [record for records in polled.values() for record in records]
+
+    def _keep_joining(self) -> None:
+        # Where a rebalance that this member asked for (a partition was added) outlasts a poll, kafka-python 3.0.12
+        # forgets in the next one that it is under way: the member would stay without partitions and heartbeat for ever.
+        coordinator = self._consumer._coordinator
+        if coordinator._join_task is not None:
+            coordinator.request_rejoin()
 
     def _drain(self) -> tuple[frozenset[int], frozenset[int]]:
         gained: set[int] = set()

@@ -36,7 +36,7 @@ def follow(
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
                 raise MonitorError(
-                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "see: monitor topics"
+                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "See: monitor topics"
                 )
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)

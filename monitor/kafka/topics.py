@@ -124,11 +124,9 @@ def require(kafka: config.Kafka, topics: config.Topics, command: str) -> list[To
     for state in states:
         name = f"topic {state.spec.name!r} (topics.{state.purpose})"
         if state.missing:
-            raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", f"make it with: {command}")
+            raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", f"Make it with: {command}")
         if state.problem:
-            raise MonitorError(
-                f"{name}: {state.problem}", f"set cleanup.policy=delete on {state.spec.name}, or name another topic"
-            )
+            raise MonitorError(f"{name}: {state.problem}", "Change that, or name another topic.")
     return states
 
 

@@ -43,7 +43,7 @@ def load(folder: Path, expected_features: Sequence[str] | None = None) -> Artefa
     """
     if not folder.is_dir():
         raise ArtefactError(
-            f"There is no model folder {folder}.",
+            f"there is no model folder {folder}",
             "Train one with `monitor train`, or set model.path to the folder that holds manifest.json.",
         )
     manifest = _manifest(folder, _read(folder, MANIFEST))
@@ -51,7 +51,7 @@ def load(folder: Path, expected_features: Sequence[str] | None = None) -> Artefa
     for name, content in files.items():
         if _digest(content) != manifest.files[name]:
             raise ArtefactError(
-                f"{folder / name} is not the file that {MANIFEST} was written with (SHA-256 differs).",
+                f"{folder / name} is not the file that {MANIFEST} was written with (SHA-256 differs)",
                 "Copy the whole folder again, or train anew; its files cannot be mixed or edited.",
             )
     if expected_features is not None:
@@ -86,7 +86,7 @@ def write(folder: Path, draft: Manifest, files: Mapping[str, bytes]) -> Manifest
         _sync(folder.parent)
     except OSError as error:
         raise ArtefactError(
-            f"Cannot write the model folder {folder}: {error.strerror or error}.",
+            f"cannot write the model folder {folder}: {error.strerror or error}",
             "Choose a place that can be written, on one file system; a mount point itself cannot be replaced.",
         ) from error
     finally:
@@ -101,11 +101,11 @@ def replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ArtefactError(f"{folder} is a file.", "Choose another name for the model folder.")
+        raise ArtefactError(f"{folder} is a file", "Choose another name for the model folder.")
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in {*FILES, MANIFEST})
     if foreign:
         raise ArtefactError(
-            f"{folder} holds files that are not a model's: {names(foreign)}.",
+            f"{folder} holds files that are not a model's: {names(foreign)}",
             "Nothing was overwritten. Choose another folder, or move those files away.",
         )
 
@@ -116,25 +116,25 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
     try:
         raw = json.loads(content)
     except ValueError as error:
-        raise ArtefactError(f"{path} is not JSON: {error}.", again) from error
+        raise ArtefactError(f"{path} is not JSON: {error}", again) from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version is not None and version != FORMAT_VERSION:
         raise ArtefactError(
-            f"{path} has format_version {version}; this program reads {FORMAT_VERSION}.",
+            f"{path} has format_version {version}; this program reads {FORMAT_VERSION}",
             "Use the version of monitor that trained the model, or train it again with this one.",
         )
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()]
-        raise ArtefactError(f"{path} is not a model's manifest: {names(faults)}.", again) from error
+        raise ArtefactError(f"{path} is not a model's manifest: {names(faults)}", again) from error
     if set(manifest.files) != set(FILES):
         raise ArtefactError(
-            f"{path} must name the files {names(FILES)}, not {names(sorted(manifest.files)) or 'none'}.", again
+            f"{path} must name the files {names(FILES)}, not {names(sorted(manifest.files)) or 'none'}", again
         )
     if len(manifest.features) != manifest.architecture.features:
         raise ArtefactError(
-            f"{path} describes {len(manifest.features)} features for a network of {manifest.architecture.features}.",
+            f"{path} describes {len(manifest.features)} features for a network of {manifest.architecture.features}",
             again,
         )
     return manifest
@@ -157,7 +157,7 @@ def _check_features(folder: Path, known: tuple[str, ...], expected: tuple[str, .
             f"the order differs from place {place + 1} on, where the model has {name} and events.features {other}"
         )
     raise ArtefactError(
-        f"The model in {folder} does not fit events.features: {'; '.join(faults)}.",
+        f"the model in {folder} does not fit events.features: {'; '.join(faults)}",
         "Set events.features to the model's, or remove the setting; or train a model with these features.",
     )
 
@@ -167,11 +167,11 @@ def _read(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except FileNotFoundError as error:
         raise ArtefactError(
-            f"The model folder {folder} has no {name}.", "Copy the whole folder, or train the model again."
+            f"the model folder {folder} has no {name}", "Copy the whole folder, or train the model again."
         ) from error
     except OSError as error:
         raise ArtefactError(
-            f"Cannot read {folder / name}: {error.strerror or error}.", "Check its owner and its permissions."
+            f"cannot read {folder / name}: {error.strerror or error}", "Check its owner and its permissions."
         ) from error
 
 

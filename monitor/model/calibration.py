@@ -37,7 +37,7 @@ def calibrate(
     """
     if not len(errors) or not np.isfinite(errors).all():
         raise MonitorError(
-            "The calibration windows have no finite errors.", "Look for extreme values in the last part of the rows."
+            "the calibration windows have no finite errors", "Look for extreme values in the last part of the rows."
         )
     warnings = []
     budget = settings.alerts_per_stream_per_day

@@ -73,7 +73,7 @@ def prepare(
     series, late = _in_order([one for one in series if len(one.time)])
     total = sum(len(one.time) for one in series)
     if not total:
-        raise MonitorError("There are no rows to train on.", "Check the path, the topic or the time range.")
+        raise MonitorError("there are no rows to train on", "Check the path, the topic or the time range.")
     time = np.concatenate([one.time for one in series])  # (R,)
     values = np.concatenate([one.values for one in series]).astype(np.float32)  # (R, F)
     values[~np.isfinite(values)] = np.nan
@@ -113,19 +113,19 @@ def prepare(
 
 def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> None:
     if not feature_names:
-        raise MonitorError("There are no features to train on.", "Name at least one column of numbers.")
+        raise MonitorError("there are no features to train on", "Name at least one column of numbers.")
     repeated = sorted({name for name in feature_names if list(feature_names).count(name) > 1})
     if repeated:
-        raise MonitorError(f"Features are named twice: {names(repeated)}.", "Give every feature a name of its own.")
+        raise MonitorError(f"features are named twice: {names(repeated)}", "Give every feature a name of its own.")
     for one in series:
         if one.values.shape[1] != len(feature_names):
             raise MonitorError(
-                f"Stream {one.stream!r} has {one.values.shape[1]} columns for {len(feature_names)} features.",
+                f"stream {one.stream!r} has {one.values.shape[1]} columns for {len(feature_names)} features",
                 "Every stream must have the same features, in the same order.",
             )
         if not np.isfinite(one.time).all():
             raise MonitorError(
-                f"Stream {one.stream!r} has rows without a time.", "Map the time column, or remove those rows."
+                f"stream {one.stream!r} has rows without a time", "Map the time column, or remove those rows."
             )
 
 
@@ -173,7 +173,7 @@ def _check_columns(fitting: Float32, feature_names: Sequence[str]) -> None:
     empty = [feature_names[column] for column in np.flatnonzero(np.isnan(fitting).all(axis=0)).tolist()]
     if empty:
         raise MonitorError(
-            f"No fitting row has a value for {names(empty)}.",
+            f"no fitting row has a value for {names(empty)}",
             "Leave these features out, or give rows that have them.",
         )
 
@@ -187,7 +187,7 @@ def _check_enough(
     shares = (1 - settings.validation - settings.calibration, settings.validation, settings.calibration)
     needed = ceil((settings.window + 1) / min(shares))
     raise MonitorError(
-        f"{rows} rows in {series} series hold no whole window of {settings.window} events for {', '.join(lacking)}.",
+        f"{rows} rows in {series} series hold no whole window of {settings.window} events for {', '.join(lacking)}",
         f"One stream needs about {needed} rows without a gap longer than {max_gap:g} s: "
         "give more rows, or lower training.window.",
     )

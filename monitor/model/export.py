@@ -87,7 +87,7 @@ def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
             worst = float(np.max(np.abs(left.astype(np.float64) - right) / scale))
             if not worst <= TOLERANCE:  # NaN is no agreement
                 raise MonitorError(
-                    f"The exported graph and torch differ by {worst:.1e} in {name} (allowed: {TOLERANCE:.0e}).",
+                    f"the exported graph and torch differ by {worst:.1e} in {name} (allowed: {TOLERANCE:.0e})",
                     "Nothing was written. This is a fault of the exporter or the runtime for this network: train with "
                     "other settings of hidden, layers or window, and report it.",
                 )

@@ -31,7 +31,7 @@ class TorchDetector:
             network.load_state_dict(from_safetensors(artefact.weights))
         except (SafetensorError, RuntimeError) as error:
             raise ArtefactError(
-                f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}.",
+                f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}",
                 "Train the model again, or restore the folder from where it was copied.",
             ) from error
         torch.set_num_threads(threads)  # of the whole process: torch has no other way

@@ -186,7 +186,7 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device(next(name for name, usable in there.items() if usable))
     if not there[wanted]:
         raise MonitorError(
-            f"training.device is {wanted}, but this machine has none that torch can use.",
+            f"training.device is {wanted}, but this machine has none that torch can use",
             "Set training.device to auto or cpu.",
         )
     return torch.device(wanted)
@@ -214,7 +214,7 @@ def _step(
     reached = float(value.detach())
     if not math.isfinite(reached):
         raise MonitorError(
-            f"Training diverged: the loss became {reached} in epoch {epoch}.",
+            f"training diverged: the loss became {reached} in epoch {epoch}",
             f"Lower training.learning_rate (now {settings.learning_rate:g}).",
         )
     optimiser.zero_grad()
@@ -237,12 +237,12 @@ def _validate(network: networks.Autoencoder, rows: Tensor, split: Split, loss: o
 def _kept(best: Fitted | None, network: networks.Autoencoder, state: dict[str, Tensor], ended: int) -> Fitted:
     if best is None:
         raise MonitorError(
-            "Training was stopped before its first epoch ended, so there is no model.",
+            "training was stopped before its first epoch ended, so there is no model",
             "Let it run until the first validation loss is shown.",
         )
     if not math.isfinite(best.validation_loss):
         raise MonitorError(
-            f"The validation loss is {best.validation_loss}.", "Lower training.learning_rate, or check the rows."
+            f"the validation loss is {best.validation_loss}", "Lower training.learning_rate, or check the rows."
         )
     network.load_state_dict(state)
     network.cpu().eval()

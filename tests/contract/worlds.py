@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -23,19 +25,28 @@ PATIENCE = 30.0  # s until a test gives up
 class Member:
     """A source with its sink, and everything its polls brought, in order."""
 
-    def __init__(self, source: Source, sink: Sink, commit: Callable[[Any], bool]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        commit: Callable[[Mapping[int, int]], bool],
+        lock: threading.Lock | None = None,
+    ) -> None:
+        """`lock` is held in a poll where members share memory."""
         self.source = source
         self.sink = sink
         self.commit = commit
         self.polls: list[Polled] = []
         self.owned: set[int] = set()
+        self._lock = lock or threading.Lock()
 
     @property
     def records(self) -> list[Record]:
         return [record for polled in self.polls for record in polled.records]
 
     def poll(self) -> Polled:
-        return self._note(self.source.poll())
+        with self._lock:
+            return self._note(self.source.poll())
 
     def idle(self, seconds: float) -> Polled:
         return self._note(self.source.idle(seconds))
@@ -76,10 +87,11 @@ class ListWorld:
         self._broker = ListBroker(partitions)
         self.topic = self._broker.topic
         self.put = self._broker.put
+        self._lock = threading.Lock()
 
     def member(self, poll_records: int = 2000) -> Member:
         source = ListSource(self._broker, poll_records)
-        return Member(source, ListSink(self._broker, source), source.commit)
+        return Member(source, ListSink(self._broker, source), source.commit, self._lock)
 
     def committed(self) -> dict[int, int]:
         return dict(self._broker.committed)
@@ -168,10 +180,33 @@ def _by_partition(answer: Any) -> dict[int, int]:
     return found
 
 
-def until(condition: Callable[[], bool], *members: Member, what: str = "the condition") -> None:
-    """Polls the members in turn until the condition holds."""
+def until(
+    condition: Callable[[], bool],
+    *members: Member,
+    each: Callable[[Member], object] = lambda _member: None,
+    what: str = "the condition",
+) -> None:
+    """Polls the members, each on a thread of its own as in processes of their own, until the condition holds.
+
+    `each` is called by that thread after every poll.
+    """
+    enough = threading.Event()
     deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE:g} s"
-        for member in members:
-            member.poll()
+
+    def serve(member: Member) -> None:
+        while not enough.is_set():
+            polled = member.poll()
+            each(member)
+            if not polled.records:
+                enough.wait(0.001)  # a poll of the fake does not wait
+
+    with ThreadPoolExecutor(max(1, len(members))) as pool:
+        try:
+            threads = [pool.submit(serve, member) for member in members]
+            while not condition() and not any(thread.done() for thread in threads):
+                assert time.monotonic() < deadline, f"{what} did not come in {PATIENCE:g} s"
+                enough.wait(0.01)
+        finally:
+            enough.set()
+        for thread in threads:
+            thread.result()
