@@ -405,13 +405,14 @@ def as_table(report: dict[str, Any]) -> Group:
     for stage in STAGES:
         wall = middle("service", "stages", stage)
         table.add_row(f"  its stage {stage}", f"{wall:.2f}", f"{wall / events * 1e6:.1f} µs/event")
+    ratios = [one["ratio"] for one in rounds]
     return Group(
         f"{events} events ({report['event_bytes']} bytes of JSON), {report['streams']} streams, {PARTITIONS} "
         f"partitions, {report['windows']} windows of {WINDOW} x {FEATURES}, LSTM {HIDDEN}",
         f"{report['machine']['cpu']}, {cores} cores; medians of {len(rounds)}\n",
         table,
-        f"\nratio: CPU of the service / (consume + forward); over the rounds "
-        f"{min(one['ratio'] for one in rounds):.2f} to {max(one['ratio'] for one in rounds):.2f}. Stages are wall seconds, poll with its waiting.\n"
+        f"\nratio: CPU of the service / (consume + forward); {min(ratios):.2f} to {max(ratios):.2f} over the rounds",
+        "Stages are wall seconds; poll includes waiting for records.",
         f"Not counted: start-up, {middle('service', 'start_cpu'):.2f} CPU s. "
         f"{middle('service', 'alerts'):.0f} alerts, {middle('service', 'memory') / 2**20:.0f} MiB resident.",
     )

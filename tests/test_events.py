@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor import config, events
+from monitor.alerts import moment
 from monitor.batch import RawRecord, Reason, Reject
 from monitor.events import Decoded, Decoder
 
@@ -58,13 +59,13 @@ BAD: dict[str, tuple[bytes | None, Reason, str]] = {
     "not JSON": (
         b"temperature=20",
         Reason.NOT_JSON,
-        "the value is not JSON: JSON is malformed: invalid character (byte 1)",
+        "the value is not JSON: JSON is malformed: invalid character (byte 4)",
     ),
     "cut off": (EVENT[:-1], Reason.NOT_JSON, "the value is not JSON: Input data was truncated"),
     "two values": (
         EVENT + EVENT,
         Reason.NOT_JSON,
-        f"the value is not JSON: JSON is malformed: trailing characters (byte {len(EVENT)})",
+        f"the value is not JSON: JSON is malformed: trailing characters (byte {len(EVENT) + 1})",
     ),
     "byte order mark": (
         b"\xef\xbb\xbf" + EVENT,
@@ -201,7 +202,7 @@ def test_nesting_of_any_depth_is_rejected(hole: bytes, opening: bytes, closing: 
 def test_a_record_over_the_limit_is_rejected_unread() -> None:
     reject = only_reject(record(b"\xff" * 65), config.Events(max_bytes=64))
     assert (reject.reason, reject.detail) == (Reason.OVERSIZED, "65 bytes, events.max_bytes is 64")
-    assert not decode([EVENT], config.Events(max_bytes=len(EVENT))).rejects
+    assert not decode([EVENT.ljust(64)], config.Events(max_bytes=64)).rejects
 
 
 @pytest.mark.parametrize(
@@ -330,8 +331,6 @@ def test_a_name_that_is_given_twice_is_refused() -> None:
 
 
 def test_the_time_before_the_last_second_of_9999_can_be_written_down() -> None:
-    from monitor.alerts import moment
-
     last = float(np.nextafter(events.LAST_TIME, 0))
     value = event(more=b', "time": ' + repr(last).encode())
     assert Decoder(("a", "b"), STRICT).decode([record(value, timestamp=-1)]).batch.time.tolist() == [last]
