@@ -37,7 +37,8 @@ def folder(*, keep: bool) -> Iterator[Path]:
                     shutil.rmtree(path, ignore_errors=True)
     except BlockingIOError as error:
         raise MonitorError(
-            f"another demo is running in {path}", "Stop that one, or give this one a cache of its own: MONITOR_CACHE=DIR"
+            f"another demo is running in {path}",
+            "Stop that one, or give this one a cache of its own: MONITOR_CACHE=DIR",
         ) from error
     except PermissionError as error:
         raise MonitorError(

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from monitor.alerts import Alert, parse
 from monitor.batch import Record
-from monitor.cli.incident_table import explain
 from monitor.demo.data import Row
 from monitor.demo.truth import Event
 from monitor.kafka.feed import Feed
@@ -34,7 +33,7 @@ class Timeline:
         """An incident that opens or closes."""
         self.reach(alert.time)
         if alert.status == "opened":
-            self._line(alert.time, "", f"opened  {alert.severity:<8} {alert.score:6.2f}  {explain(alert, 1)}")
+            self._line(alert.time, "", f"opened  {alert.severity:<8} {alert.score:6.2f}  {_cause(alert)}")
         elif alert.status == "closed":
             self._line(alert.time, "", f"closed  {alert.severity:<8} {alert.score:6.2f}  was its peak")
 
@@ -67,6 +66,13 @@ def play(
         while reached and now - reached[0][0] > _HOLD:
             timeline.reach(moment(reached.pop(0)[1]))
     return time.monotonic() - begun
+
+
+def _cause(alert: Alert) -> str:
+    if not alert.features:
+        return ""
+    top = alert.features[0]
+    return f"{top.name} is {top.observed:.3g}, expected {top.expected:.3g} ({top.contribution:.0%} of the error)"
 
 
 def listen(alerts: Iterator[Sequence[Record] | None], timeline: Timeline) -> int:

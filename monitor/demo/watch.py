@@ -77,7 +77,9 @@ class Metrics:
 
     def total(self, name: str, *labels: str) -> float:
         """The sum over all series of this name that have these labels (`status="opened"`)."""
-        return sum(value for known, has, value in self._samples if known == name and all(each in has for each in labels))
+        return sum(
+            value for known, has, value in self._samples if known == name and all(each in has for each in labels)
+        )
 
     def within(self, histogram: str) -> float:
         """The smallest bucket bound that no observation exceeded; infinite where the largest was not enough."""

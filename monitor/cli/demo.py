@@ -1,0 +1,41 @@
+"""`monitor demo`: the whole program once, on real data and a real Kafka."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+
+from monitor.demo.story import PACE, Story
+
+
+@click.command(epilog="Example: monitor demo --keep")
+@click.option(
+    "--bootstrap",
+    envvar=["MONITOR_KAFKA__BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP"],
+    metavar="HOST:PORT",
+    help="A Kafka that runs; also $KAFKA_BOOTSTRAP. Else one is started.",
+)
+@click.option("--keep", is_flag=True, help="Leave it up to look at, until Ctrl+C.")
+@click.option("--pace", type=click.FloatRange(10, 100_000), default=PACE, show_default=True, help="Records a second.")
+def demo(bootstrap: str | None, keep: bool, pace: float) -> None:
+    """See it work: real Kafka, real data, four minutes.
+
+    Trains on the normal part of a real data set, runs the service on a real Kafka, feeds it the labelled part, stops it
+    and compares the incidents in the alert topic with the labels. Exit code 1 when it falls short of the promise.
+
+    Writes into the cache folder only ($MONITOR_CACHE, else ~/.cache/monitor). Afterwards nothing runs and nothing but
+    Kafka's program files stays.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
+    Story(console, bootstrap, pace, keep=keep).tell()
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)  # through every `finally`, which stops what was started
