@@ -97,6 +97,7 @@ def main() -> None:
     windows = windows_of(given.events, given.streams)
     if not windows:
         parser.error(f"{given.events} events of {given.streams} streams fill no window of {WINDOW}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it tidies up as after Ctrl+C
     try:
         report = measure(given.events, given.streams, given.repeat, windows)
     except KeyboardInterrupt:
@@ -277,8 +278,8 @@ def running(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield service
         service.send_signal(signal.SIGTERM)
         if service.wait(START_SECONDS):
-            sys.exit(f"the service ended with code {service.returncode}:\n{tail(log)}")
-    except BaseException:
+            sys.exit(f"the service ended with code {service.returncode}")
+    except (Exception, SystemExit):
         console.print(tail(log), markup=False)
         raise
     finally:

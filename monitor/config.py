@@ -169,7 +169,7 @@ class Events(Section):
     max_age: Seconds | None = 7 * 86400
     """An event this much older than its record's timestamp is rejected; none means any age."""
     max_ahead: Seconds = 300
-    """An event this far ahead of its record's timestamp is rejected (milliseconds sent as seconds end here)."""
+    """An event this far ahead of its record's timestamp is rejected."""
     missing: Literal["reject", "impute"] = "reject"
     """A feature that is absent or null."""
     non_finite: Literal["reject", "impute"] = "reject"

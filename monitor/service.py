@@ -55,7 +55,8 @@ class Service:
         self._stop = threading.Event()
         self._started_at = time.time()
         self._state = "starting"
-        self._trouble = "not connected to Kafka yet"
+        self._waiting_for = "not connected to Kafka yet"  # empty once there was an assignment
+        self._away = ""  # why the brokers do not answer; empty while they do
         self._source: Source | None = None
         self._totals: Counter[str] = Counter()
         self._rate: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER + 1)
@@ -77,7 +78,7 @@ class Service:
         source, sink = ends
         self._source = source
         try:
-            self._state, self._trouble = "running", "no partitions assigned yet"
+            self._state, self._waiting_for = "running", "no partitions assigned yet"
             while not self._stop.is_set():
                 self._turn(source, sink)
         finally:
@@ -151,7 +152,7 @@ class Service:
             log.info("partitions assigned", partitions=sorted(polled.gained))
         if polled.lost or polled.gained:
             self._metrics.rebalanced()
-            self._trouble = ""
+            self._waiting_for = ""
 
     def _wait_for_brokers(self) -> tuple[Source, Sink] | None:
         wait = _FIRST_WAIT
@@ -166,7 +167,7 @@ class Service:
                     self._report()
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
-                self._metrics.broker(up=True)
+                self._found_brokers()
                 log.info(
                     "connected",
                     brokers=self._settings.kafka.bootstrap_servers,
@@ -178,18 +179,21 @@ class Service:
 
     def _watch_brokers(self, source: Source) -> None:
         if source.connected():
-            if self._trouble.startswith("Kafka"):
-                log.info("brokers are back")
-                self._trouble = ""
-            self._metrics.broker(up=True)
+            self._found_brokers()
         else:
             self._lost_brokers(f"{self._settings.kafka.bootstrap_servers} does not answer")
 
     def _lost_brokers(self, why: str) -> None:
-        if not self._trouble.startswith("Kafka"):
+        if not self._away:
             log.warning("brokers are away; waiting", why=why)
-        self._trouble = f"Kafka: {why}"
+        self._away = f"Kafka: {why}"
         self._metrics.broker(up=False)
+
+    def _found_brokers(self) -> None:
+        if self._away:
+            log.info("brokers are back")
+        self._away = ""
+        self._metrics.broker(up=True)
 
     def _report(self, *, force: bool = False) -> None:
         """The heartbeat, and once a second the status for probes, page and gauges."""
@@ -217,7 +221,7 @@ class Service:
         (first, before), (last, after) = self._rate[0], self._rate[-1]
         return Status(
             state=self._state,
-            not_ready=(self._trouble,) if self._trouble else (),
+            not_ready=tuple(filter(None, [self._away or self._waiting_for])),
             started_at=self._started_at,
             now=time.time(),
             model=self._manifest,

@@ -163,6 +163,15 @@ def test_parts_of_any_size_give_the_same_windows(feed: list[Event], staged: int)
     assert run(small, feed, []) == run(store(), feed, [])
 
 
+def test_a_silent_stream_leaves_at_the_first_tick_of_its_partition_after_the_timeout() -> None:
+    feed = [Event(0, "silent", 1000.0, (0.0, 0.0))]
+    feed += [Event(0, "talking", 1000.0 + 5 * i, (0.0, 0.0)) for i in range(1, 30)]
+    feed += [Event(0, "silent", 1151.0, (0.0, 0.0))]
+    made = run(store(), feed, [7, 12])
+    assert made == model(feed, 3, 1, gap=10, idle=50, cap=1000)
+    assert made.departures == [(feed.index(next(e for e in feed if e.time >= 1062.5)), 0, "silent", "idle")]
+
+
 def test_streams_never_mix() -> None:
     feed = [Event(0, f"s{i % 7}", 100.0 + i, (float(i % 7), float(i % 7))) for i in range(700)]
     made = run(store(window=4), feed, [5, 77, 300])

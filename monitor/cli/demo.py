@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import click
 from rich.console import Console
 
+from monitor.demo.cut import Cut
 from monitor.demo.story import PACE, Story
+from monitor.errors import MonitorError
 
 
 @click.command(epilog="Example: monitor demo --keep")
@@ -31,11 +30,11 @@ def demo(bootstrap: str | None, keep: bool, pace: float) -> None:
     Writes into the cache folder only ($MONITOR_CACHE, else ~/.cache/monitor). Afterwards nothing runs and nothing but
     Kafka's program files stays.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    cut = Cut()
+    cut.install()
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
-    Story(console, bootstrap, pace, keep=keep).tell()
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)  # through every `finally`, which stops what was started
+    try:
+        Story(console, bootstrap, pace, keep=keep, cut=cut).tell()
+    except MonitorError:
+        cut.check()  # what a signal broke is no failure
+        raise

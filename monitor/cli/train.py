@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,7 +174,7 @@ def _settings(config_file: Path | None, sets: Sequence[str], options: Mapping[st
             if not isinstance(inside, dict):
                 raise UsageError(f"--set {key}: {section} is a setting, not a section", configfile.HINT)
         inside[name] = value
-    return configfile.load_with_origins(config_file, os.environ, overrides, flags).settings
+    return configfile.load_with_origins(config_file, None, overrides, flags).settings
 
 
 def _check_sources(patterns: Sequence[str], from_topic: bool, options: Mapping[str, Any]) -> None:

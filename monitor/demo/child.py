@@ -15,8 +15,8 @@ _GRACE = 5.0  # s for a command that was interrupted
 _STOP_TIMEOUT: Final = 20.0  # s for the service to finish its batch, commit and leave the group
 _LOG_TAIL = 2000
 
-# Runs before the program in the same process: asks the kernel to end it when the demo is killed (1 is PR_SET_PDEATHSIG),
-# and ends itself if that has happened already.
+# Runs before the program in the same process: asks the kernel to end it when the demo is killed (1 is
+# PR_SET_PDEATHSIG), and ends itself if that has happened already.
 _TIED = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))

@@ -72,7 +72,8 @@ log:
 def load(path: Path) -> Settings:
     """The settings the demo's commands will see.
 
-    Raises UsageError where the environment overrides one that is the demo's own: it would, for one, delete other topics.
+    Raises UsageError where the environment overrides one that is the demo's own: at the end it would delete the topics
+    of somebody else.
     """
     loaded = configfile.load_with_origins(path)
     for place, origin in loaded.origins.items():

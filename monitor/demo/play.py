@@ -12,7 +12,7 @@ from monitor.demo.data import Row
 from monitor.demo.truth import Event
 from monitor.kafka.feed import Feed
 
-HEAD = f"{'event time':<17} {'labels':<15} incidents"
+HEAD = f"{'event time':<17} {'labels':<15} incidents (score: 1 is the alert line)"
 _HOLD = 1.0  # s for which a label waits for the alerts of its time, so that both stand in order
 
 
@@ -20,8 +20,9 @@ class Timeline:
     """Labels and incidents as lines in the order of their event times."""
 
     def __init__(self, events: Sequence[Event], say: Callable[[str], None]) -> None:
-        self._labels = [(event.start, f"event {event.number} begins") for event in events]
-        self._labels += [(event.end, f"event {event.number} ends") for event in events]
+        edges = [(event.start, f"event {event.number} begins") for event in events]
+        edges += [(event.end, f"event {event.number} ends") for event in events]
+        self._labels = sorted(edges)
         self._say = say
 
     def reach(self, now: datetime) -> None:
@@ -32,10 +33,11 @@ class Timeline:
     def tell(self, alert: Alert) -> None:
         """An incident that opens or closes."""
         self.reach(alert.time)
+        peak = f"{alert.score:8,.1f}"
         if alert.status == "opened":
-            self._line(alert.time, "", f"opened  {alert.severity:<8} {alert.score:6.2f}  {_cause(alert)}")
+            self._line(alert.time, "", f"opened  {alert.severity:<8} {peak}  {_cause(alert)}")
         elif alert.status == "closed":
-            self._line(alert.time, "", f"closed  {alert.severity:<8} {alert.score:6.2f}  was its peak")
+            self._line(alert.time, "", f"closed  {alert.severity:<8} {peak}  was its peak")
 
     def _line(self, when: datetime, label: str, incident: str) -> None:
         self._say(f"{when:%Y-%m-%d %H:%M}  {label:<15} {incident}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections import Counter
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from monitor.alerts import moment, parse
@@ -19,8 +21,9 @@ from monitor.batch import Record
 from monitor.config import Settings
 from monitor.demo import child, data, place, report
 from monitor.demo.broker import broker, short
+from monitor.demo.cut import Cut
 from monitor.demo.play import HEAD, Timeline, listen, play
-from monitor.demo.truth import Comparison, Event, Promise, compare, incidents
+from monitor.demo.truth import Event, Incident, Promise, compare, incidents
 from monitor.demo.watch import Metrics, Watch
 from monitor.errors import MonitorError
 from monitor.kafka import history
@@ -32,10 +35,10 @@ from monitor.model.manifest import Manifest
 
 PACE = 400.0  # records a second
 PROMISE = Promise()
+_LINE = 96
 _READY_TIMEOUT = 60.0  # s
 _CATCH_UP_TIMEOUT = 60.0  # s
 _POLL = 0.2  # s
-_WORK_STAGES = ("decode", "window", "score", "incidents", "publish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,23 @@ class Played:
 class Story:
     """One run. `tell` returns when all is well, and raises MonitorError when a promise was not kept."""
 
-    def __init__(self, console: Console, named: str | None, pace: float, *, keep: bool) -> None:
+    def __init__(self, console: Console, named: str | None, pace: float, *, keep: bool, cut: Cut) -> None:
         self._console = console
         self._named = named
         self._pace = pace
         self._keep = keep
+        self._cut = cut
         self._step = 0
         self._begun = time.monotonic()
 
     def tell(self) -> None:
+        try:
+            self._tell()
+        except (KeyboardInterrupt, SystemExit):
+            self._say("stopped, and everything with it")
+            raise
+
+    def _tell(self) -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(place.folder(keep=self._keep))
             self._chapter("Kafka")
@@ -90,17 +101,13 @@ class Story:
                 self._stop(service)
             self._chapter("The alerts, read back from the topic, beside the labels")
             manifest = Manifest.model_validate_json((model / "manifest.json").read_bytes())
-            found = incidents(parse(record.value or b"") for record in _held(settings, settings.topics.alerts.name))
-            trail = timedelta(seconds=manifest.architecture.window * data.INTERVAL)
-            comparison = compare(events, found, trail)
-            checks = self._checks(settings, played, len(found), sum(incident.open for incident in found))
-            self._report(played, comparison, checks, watch)
-            try:
-                sentence = report.verdict(comparison, checks, PROMISE)
-                self._say(f"[green]kept its promise[/green]: {sentence}; {time.monotonic() - self._begun:.0f} s in all")
-            finally:
-                if self._keep:
-                    self._stay(settings, config, watch, service)
+            fault = self._report(settings, played, manifest.architecture.window, events, watch)
+            if self._keep:
+                if fault:
+                    self._say(f"[red]{escape(fault)}[/red]")
+                self._stay(settings, config, watch, service)
+            if fault:
+                raise MonitorError(fault, "Run it again with --keep to look at it.")
 
     def _start(self, config: Path, log: Path, watch: Watch) -> child.Service:
         self._command("run", "-c", config, "&")
@@ -126,8 +133,13 @@ class Story:
         )  # fmt: skip
         with Feed(settings.kafka) as feed, bar:
             task = bar.add_task("", total=len(rows))
+
+            def advance(sent: int) -> None:
+                self._cut.check()
+                bar.update(task, completed=sent)
+
             begun = time.monotonic()
-            play(rows, self._pace, feed, alerts, timeline, moment, lambda sent: bar.update(task, completed=sent))
+            play(rows, self._pace, feed, alerts, timeline, moment, advance)
             metrics = self._catch_up(len(rows), watch, service, alerts, timeline)
             seconds = time.monotonic() - begun
         timeline.reach(moment(rows[-1].time))
@@ -144,6 +156,7 @@ class Story:
         """Waits until the service has read all that was produced and its last alert has been told."""
         deadline = time.monotonic() + _CATCH_UP_TIMEOUT
         while time.monotonic() < deadline:
+            self._cut.check()
             service.require_running()
             heard = listen(alerts, timeline)
             metrics = watch.metrics()
@@ -164,38 +177,47 @@ class Story:
             raise MonitorError(f"the service ended with exit code {code} after SIGTERM, not 0", service.tail())
         self._say(f"exit code 0 after {time.monotonic() - begun:.1f} s")
 
-    def _checks(self, settings: Settings, played: Played, opened: int, still_open: int) -> list[report.Check]:
-        """The service's own numbers against what was produced and what the topics hold."""
-        total = played.metrics.total
-        dead = Counter(_reason(record) for record in _held(settings, settings.topics.dead_letters.name))
-        poison = len(data.POISON_REASONS)
-        announced = total("monitor_alerts_total", 'kind="anomaly"', 'status="opened"')
-        return [
-            report.Check("records read by the service", total("monitor_records_total"), played.records, "produced"),
-            report.Check("records rejected", total("monitor_rejected_total"), poison, "poison produced"),
-            report.Check(
-                "reasons of the dead letters as made", sum(dead[r] == 1 for r in data.POISON_REASONS), poison, "made"
-            ),
-            report.Check("dead letters in the topic", dead.total(), poison, "poison produced"),
-            report.Check("incidents opened, by the metrics", announced, opened, "in the alert topic"),
-            report.Check("incidents open, on the status page", played.open_incidents, still_open, "in the alert topic"),
-        ]
-
-    def _report(self, played: Played, comparison: Comparison, checks: Sequence[report.Check], watch: Watch) -> None:
+    def _report(self, settings: Settings, played: Played, window: int, events: Sequence[Event], watch: Watch) -> str:
+        """Compares what the topics hold with the labels and the service's numbers; what fell short, if anything."""
+        told = [parse(record.value or b"") for record in _held(settings, settings.topics.alerts.name)]
+        dead = _held(settings, settings.topics.dead_letters.name)
+        found = incidents(told)
+        comparison = compare(events, found, timedelta(seconds=window * data.INTERVAL))
         self._console.print(report.table(comparison, timedelta(seconds=data.INTERVAL)))
-        self._console.print()
+        self._say("")
+        for record in dead:
+            self._say(escape(f"dead letter  {_header(record, 'reason'):<16} {_header(record, 'detail')}"))
+        self._say("")
+        checks = self._checks(played, found, Counter(_header(record, "reason") for record in dead))
         for check in checks:
             self._say(str(check))
-        metrics = played.metrics
-        busy = sum(metrics.total("monitor_stage_seconds_sum", f'stage="{stage}"') for stage in _WORK_STAGES)
-        slowest = metrics.within("monitor_event_to_alert_seconds")
-        self._say(
-            f"events per second: {played.records / played.seconds:,.0f}, as produced; "
-            f"the service was busy {busy / played.seconds:.0%} of the time"
-        )
-        self._say(f"every alert was in the topic within {slowest:g} s of its event")
-        were = "are" if self._keep else "were"
-        self._say(f"status page and metrics {were} at {watch.url}/ and {watch.url}/metrics")
+        self._say("")
+        for line in report.speed(played.metrics, played.records, played.seconds):
+            self._say(line)
+        self._say(f"status page {watch.url}/   metrics {watch.url}/metrics" + ("" if self._keep else " (now stopped)"))
+        fault = report.fault(comparison, checks, PROMISE)
+        took = time.monotonic() - self._begun
+        if not fault:
+            self._say(f"[green]kept its promise[/green]: {report.praise(comparison, PROMISE)}; {took:.0f} s in all")
+        return fault
+
+    def _checks(self, played: Played, found: Sequence[Incident], dead: Counter[str]) -> list[report.Check]:
+        """The service's own numbers against what was produced and what the topics hold."""
+        total = played.metrics.total
+        opened = total("monitor_alerts_total", 'kind="anomaly"', 'status="opened"')
+        poison = len(data.POISON_REASONS)
+        as_made = sum(dead[reason] == 1 for reason in data.POISON_REASONS)
+        still_open = sum(incident.open for incident in found)
+        return [
+            report.Check("records read, by the metrics", total("monitor_records_total"), played.records, "produced"),
+            report.Check(
+                "records rejected, by the metrics", total("monitor_rejected_total"), poison, "poison produced"
+            ),
+            report.Check("dead letters in the topic", dead.total(), poison, "poison produced"),
+            report.Check("of them with the reason as made", as_made, poison, "poison produced"),
+            report.Check("incidents opened, by the metrics", opened, len(found), "in the alert topic"),
+            report.Check("incidents open, by the status page", played.open_incidents, still_open, "in the alert topic"),
+        ]
 
     def _stay(self, settings: Settings, config: Path, watch: Watch, service: child.Service) -> None:
         """Until Ctrl+C; then the service is stopped in order."""
@@ -210,6 +232,7 @@ class Story:
                 service.require_running()
                 time.sleep(0.5)
         except KeyboardInterrupt:
+            self._cut.forget()
             self._stop(service)
         self._say(f"The files stay in {short(config.parent)} until the next demo.")
         if self._named:
@@ -221,10 +244,12 @@ class Story:
             remove(settings.kafka, _names(settings), settings.kafka.group)
         except MonitorError as error:
             self._say(
-                f"[yellow]not removed from {self._named}: {', '.join(_names(settings))}[/yellow]: {error.message}"
+                f"[yellow]not removed from {self._named}[/yellow]: "
+                f"{', '.join(_names(settings))}: {escape(error.message)}"
             )
 
     def _chapter(self, title: str) -> None:
+        self._cut.check()
         self._step += 1
         self._console.print(f"\n[bold]{self._step}. {title}[/bold]")
 
@@ -234,7 +259,10 @@ class Story:
 
     def _command(self, *arguments: str | Path, program: str = "monitor") -> None:
         typed = [short(argument) if isinstance(argument, Path) else argument for argument in arguments]
-        self._say("$ " + " ".join([*([program] if program else []), *typed]))
+        line = " ".join([*([program] if program else []), *typed])
+        if len(line) > _LINE:  # continued as a shell takes it
+            line = re.sub(r" (--out|-c) ", r" \\\n      \1 ", line)
+        self._say("$ " + escape(line))
 
     def _say(self, text: str) -> None:
         self._console.print(text)
@@ -248,5 +276,6 @@ def _held(settings: Settings, topic: str) -> list[Record]:
     return [record for batch in history.read(settings.kafka, topic) for record in batch]
 
 
-def _reason(record: Record) -> str:
-    return next((value.decode() for name, value in record.headers if name == "monitor-reason" and value), "")
+def _header(record: Record, name: str) -> str:
+    """What the service says of a dead letter: `reason`, `detail`."""
+    return next((value.decode() for key, value in record.headers if key == f"monitor-{name}" and value), "")

@@ -1,4 +1,4 @@
-"""Records into a topic: how the demo and the tests produce. One call sends some and waits until all brokers have them."""
+"""Records into a topic: how the demo produces. One call sends some and waits until the brokers have them."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
 from monitor import config
+from monitor.errors import MonitorError
 from monitor.kafka.connect import options, translated
 
 
@@ -21,8 +22,8 @@ def remove(kafka: config.Kafka, topics: Sequence[str], group: str) -> None:
                     admin.delete_topics([topic])
                 except kafka_errors.UnknownTopicOrPartitionError:
                     continue
-            for _, error in admin.delete_groups([group]):
-                if error not in (kafka_errors.NoError, kafka_errors.GroupIdNotFoundError):
-                    raise error
+            said = admin.delete_groups([group])[group]  # "OK", or the name of the error
+            if said not in ("OK", kafka_errors.GroupIdNotFoundError.__name__):
+                raise MonitorError(f"deleting group {group}: the brokers say {said}")
         finally:
             admin.close()

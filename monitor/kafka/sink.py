@@ -15,6 +15,7 @@ from monitor.errors import UnavailableError
 from monitor.kafka.connect import options, translated
 
 _LARGEST_REQUEST = 16 * 2**20
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 _Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]  # topic, key, value, headers
 
 
@@ -65,50 +66,52 @@ class KafkaSink:
         return self._commit(positions)
 
     def close(self) -> None:
-        if self._producer is not None:
-            self._end_producer()
+        self._end_producer()
 
     def _send(self, messages: Sequence[_Message]) -> None:
-        self.open()
         try:
-            with translated(self._settings, "publishing"):
-                too_large = self._attempt(messages)
-                if too_large:  # one record that fits no dead letter must not stop all others for ever
-                    self._attempt([_without_value(message) for message in too_large])
+            while True:
+                self.open()
+                with translated(self._settings, "publishing"):
+                    limit = self._attempt(messages)
+                if limit is None:
+                    return
+                # One record that fits no dead letter must not stop all others for ever. A refusal is the end of an
+                # idempotent producer and of all it holds: all is sent again.
+                self._end_producer()
+                messages = [_without_value(entry) if self._too_large(entry, limit) else entry for entry in messages]
         except BaseException:
             # What is still queued in this producer must not arrive after a second attempt has succeeded.
             self._end_producer()
             raise
 
-    def _attempt(self, messages: Sequence[_Message]) -> list[_Message]:
-        """Sends and waits for all. The dead letters that are too large to send; any other failure is raised."""
-        sent: list[tuple[_Message, Any]] = []
-        too_large: list[_Message] = []
+    def _attempt(self, messages: Sequence[_Message]) -> int | None:
+        """Sends and waits for all. The size of a dead letter's value that was refused as too large, None for none."""
+        sent = []
         for message in messages:
             topic, key, value, headers = message
             try:
-                sent.append((message, self._producer.send(topic, value=value, key=key, headers=headers)))
+                sent.append(self._producer.send(topic, value=value, key=key, headers=headers))
             except kafka_errors.MessageSizeTooLargeError:
-                if not self._value_can_go(message):
+                if not self._too_large(message, 1):
                     raise
-                too_large.append(message)
+                return _size(message)
         self._producer.flush(timeout=self._settings.publish_timeout)
-        for message, future in sent:
-            try:
-                _raise_if_failed(message[0], future)
-            except (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError):
-                if not self._value_can_go(message):
-                    raise
-                too_large.append(message)
-        return too_large
+        for message, future in zip(messages, sent, strict=True):
+            if future.is_done and isinstance(future.exception, _TOO_LARGE) and self._too_large(message, 1):
+                return _size(message)
+        for message, future in zip(messages, sent, strict=True):
+            _raise_if_failed(message[0], future)
+        return None
 
-    def _value_can_go(self, message: _Message) -> bool:
-        topic, _, value, _ = message
-        return topic == self._topics.dead_letters.name and bool(value)
+    def _too_large(self, message: _Message, limit: int) -> bool:
+        return message[0] == self._topics.dead_letters.name and _size(message) >= limit
 
     def _end_producer(self) -> None:
-        """Ends the producer without sending what it still holds."""
+        """Ends the producer, if there is one, without sending what it still holds."""
         producer, self._producer = self._producer, None
+        if producer is None:
+            return
         # close() waits for what is queued even with a time-out of 0, and where that fails it leaves the sender running.
         producer._sender.force_close()
         producer._sender.join(1)
@@ -138,6 +141,11 @@ class KafkaSink:
 def _without_value(message: _Message) -> _Message:
     topic, key, value, headers = message
     return topic, key, b"", [*headers, ("monitor-value-bytes", str(len(value or b"")).encode())]
+
+
+def _size(message: _Message) -> int:
+    """Bytes of its value."""
+    return len(message[2] or b"")
 
 
 def _raise_if_failed(topic: str, future: Any) -> None:

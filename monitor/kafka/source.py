@@ -28,6 +28,7 @@ class KafkaSource:
         self._moves: deque[_Move] = deque()
         self._positions: dict[int, int] = {}
         self._stash: list[Record] = []
+        self._coordinator_met = False
         with translated(settings, "joining the group"):
             self._consumer = KafkaConsumer(
                 **options(
@@ -124,8 +125,11 @@ class KafkaSource:
 
     def connected(self) -> bool:
         """Whether the group's coordinator answers; a rebalance does not count against it."""
-        # The client keeps polling in silence while its brokers are away; only its coordinator knows.
-        return not self._consumer._coordinator.coordinator_unknown()
+        # The client keeps polling in silence while its brokers are away; only its coordinator knows. It has none yet
+        # when it begins, which is no sign of trouble.
+        known = not self._consumer._coordinator.coordinator_unknown()
+        self._coordinator_met |= known
+        return known or not self._coordinator_met
 
     def close(self) -> None:
         """Leaves the group at once; what was not committed will be read again."""

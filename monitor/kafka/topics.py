@@ -97,6 +97,8 @@ class Topics:
             return TopicState(purpose, spec, None, None, None, frozenset(), "does not exist")
         if code is not kafka_errors.NoError:
             said = f"the brokers say {code.__name__.removesuffix('Error')}"
+            if code is kafka_errors.TopicAuthorizationFailedError:
+                said = f"this user lacks every right to it, {_NEEDS[purpose]} is needed"
             return TopicState(purpose, spec, 0, 0, None, frozenset(), said)
         partitions = found["partitions"]
         replication = min((len(partition["replica_nodes"]) for partition in partitions), default=0)

@@ -111,7 +111,13 @@ class KafkaWorld:
 
     def __init__(self, bootstrap: str, name: str, partitions: int) -> None:
         self.topic = f"{name}.events"
-        self._kafka = config.Kafka(bootstrap_servers=bootstrap, group=name, poll_seconds=0.05, publish_timeout=10)
+        self._kafka = config.Kafka(
+            bootstrap_servers=bootstrap,
+            group=name,
+            poll_seconds=0.05,
+            publish_timeout=10,
+            options={"heartbeat_interval_ms": 300},  # a rebalance is noticed sooner
+        )
         self._topics = config.Topics(
             input=config.TopicSpec(name=self.topic, partitions=partitions),
             alerts=config.TopicSpec(name=f"{name}.alerts", partitions=2),

@@ -1,0 +1,163 @@
+"""What `monitor` says, and with which exit code, where something is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka.admin import ACLOperation, ResourceType
+
+from monitor.local_kafka import LocalKafka
+from tests.integration.conftest import MakeDeployment
+from tests.integration.running import Deployment
+from tests.secured import PASSWORDS, allow, secured_kafka
+
+
+def said(text: str) -> str:
+    """The text without line breaks of the terminal's making."""
+    return " ".join(text.split())
+
+
+def test_run_without_its_topics_ends_with_the_command_that_makes_them(deploy: MakeDeployment) -> None:
+    deployment = deploy()
+    service = deployment.start("run")
+    assert service.ends() == 1, service.tail()
+    command = f"monitor topics --create -c {deployment.file}"
+    assert f"topic '{deployment.topics.input.name}' (topics.input) does not exist" in said(service.log)
+    assert command in said(service.log)
+
+    shown = deployment.start("topics")
+    assert shown.ends() == 1, shown.tail()
+    made = deployment.start("topics", "--create")
+    assert made.ends() == 0, made.tail()
+    assert deployment.start("topics").ends() == 0
+    deployment.serve()
+
+
+def test_run_refuses_a_compacted_topic_and_says_why(deploy: MakeDeployment) -> None:
+    deployment = deploy()
+    deployment.write(
+        topics={"alerts": {"name": deployment.topics.alerts.name, "config": {"cleanup.policy": "compact"}}}
+    )
+    assert deployment.start("topics", "--create").ends() == 1
+    service = deployment.start("run")
+    assert service.ends() == 1, service.tail()
+    assert f"topic '{deployment.topics.alerts.name}' (topics.alerts): cleanup.policy is compact" in said(service.log)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_bad_configuration_is_exit_2(deploy: MakeDeployment, command: str) -> None:
+    deployment = deploy(bootstrap="127.0.0.1:1")
+    deployment.write(kafka={"grop": "typo"})
+    process = deployment.start(command)
+    assert process.ends() == 2, process.tail()
+    assert "kafka.grop" in process.log
+    assert "group" in process.log
+
+
+def test_an_option_no_client_knows_is_exit_2(deploy: MakeDeployment) -> None:
+    deployment = deploy(bootstrap="127.0.0.1:1")
+    deployment.write(kafka={"options": {"fetch_min_byte": 1}})
+    process = deployment.start("run")
+    assert process.ends() == 2, process.tail()
+    assert "'fetch_min_byte'" in process.log
+
+
+def test_check_says_ok_where_run_can_start(deployment: Deployment) -> None:
+    """On a cluster that never had a consumer group, too."""
+    check = deployment.start("check")
+    assert check.ends() == 0, check.tail()
+    assert "ok: monitor run can start with this configuration" in said(check.log)
+
+
+def test_check_finds_a_missing_topic(deploy: MakeDeployment) -> None:
+    check = deploy().start("check")
+    assert check.ends() == 1, check.tail()
+    assert "monitor topics --create" in said(check.log)
+
+
+def test_check_finds_a_missing_model_and_still_looks_at_kafka(deployment: Deployment) -> None:
+    deployment.write(model={"path": str(deployment.folder / "nothing")})
+    check = deployment.start("check")
+    assert check.ends() == 2, check.tail()
+    assert "wrong artefact" in said(check.log)
+    assert "ok kafka" in said(check.log)
+
+
+def test_check_finds_that_no_broker_answers(deploy: MakeDeployment) -> None:
+    check = deploy(bootstrap="127.0.0.1:1").start("check")
+    assert check.ends() == 1, check.tail()
+    assert "127.0.0.1:1 does not answer" in said(check.log)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as node:
+        yield node
+
+
+def as_user(deployment: Deployment, user: str, password: str) -> None:
+    secret = deployment.folder / f"password-of-{user}"
+    secret.write_text(password + "\n")
+    deployment.write(
+        kafka={"sasl": {"mechanism": "PLAIN", "username": user, "password_file": str(secret)}, "poll_seconds": 0.2}
+    )
+
+
+def no_secret(log: str) -> bool:
+    return not any(password in log for password in (*PASSWORDS.values(), "wrong-password"))
+
+
+@pytest.mark.parametrize("command", ["check", "run", "topics"])
+def test_a_wrong_password_leads_to_the_setting_and_is_never_shown(
+    deploy: MakeDeployment, secured: LocalKafka, command: str
+) -> None:
+    deployment = deploy(bootstrap=secured.bootstrap)
+    as_user(deployment, "member", "wrong-password")
+    process = deployment.start(command)
+    assert process.ends(90) == 1, process.tail()
+    assert "kafka.sasl and kafka.tls" in process.log or "Check kafka.sasl, kafka.tls" in process.log
+    assert no_secret(process.log)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_user_without_rights_is_told_so(deploy: MakeDeployment, secured: LocalKafka, command: str) -> None:
+    deployment = deploy(bootstrap=secured.bootstrap)
+    as_user(deployment, "admin", PASSWORDS["admin"])
+    assert deployment.start("topics", "--create").ends() == 0
+    as_user(deployment, "stranger", PASSWORDS["stranger"])
+    process = deployment.start(command)
+    assert process.ends() == 1, process.tail()
+    assert f"topic '{deployment.topics.input.name}' (topics.input)" in said(process.log)
+    assert "this user lacks every right to it, READ is needed" in said(process.log), process.tail()
+    assert no_secret(process.log)
+
+
+def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeployment, secured: LocalKafka) -> None:
+    """READ on the input and the group, WRITE on the outputs; without one of them `check` names it."""
+    deployment = deploy(bootstrap=secured.bootstrap)
+    as_user(deployment, "admin", PASSWORDS["admin"])
+    assert deployment.start("topics", "--create").ends() == 0
+    as_user(deployment, "member", PASSWORDS["member"])
+    topics = deployment.topics
+    allow(
+        secured,
+        "member",
+        {
+            (ResourceType.TOPIC, topics.input.name): [ACLOperation.READ],
+            (ResourceType.TOPIC, topics.alerts.name): [ACLOperation.WRITE],
+            (ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.READ],
+            (ResourceType.GROUP, deployment.kafka.group): [ACLOperation.READ],
+        },
+    )
+    check = deployment.start("check")
+    assert check.ends() == 1, check.tail()
+    assert f"topic '{topics.dead_letters.name}' (topics.dead_letters): this user lacks the right to WRITE" in said(
+        check.log
+    )
+    allow(secured, "member", {(ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.WRITE]})
+    check = deployment.start("check")
+    assert check.ends() == 0, check.tail()
+    service = deployment.serve()
+    assert no_secret(check.log + service.log)

@@ -1,0 +1,286 @@
+"""The Kafka ends: options and errors of the client, topics, bounded and endless reads, on a real broker."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import NewPartitions
+from pydantic import SecretStr
+
+from monitor import config
+from monitor.errors import ConfigError, MonitorError, UnavailableError
+from monitor.kafka import history, tail
+from monitor.kafka.connect import check_options, options
+from monitor.kafka.sink import KafkaSink
+from monitor.kafka.source import KafkaSource
+from monitor.kafka.topics import Topics as KafkaTopics
+from monitor.kafka.topics import require
+from tests.brokers import Topics
+
+NOBODY = config.Kafka(bootstrap_servers="127.0.0.1:1", options={"bootstrap_timeout_ms": 300})
+
+
+def settings(bootstrap: str, **changes: Any) -> config.Kafka:
+    return config.Kafka(bootstrap_servers=bootstrap).model_copy(update=changes)
+
+
+def three(names: Topics, **changes: Any) -> config.Topics:
+    """Three topics that do not exist; `changes` to the alert topic."""
+    return config.Topics(
+        input=config.TopicSpec(name=names("in"), partitions=2),
+        alerts=config.TopicSpec(name=names("alerts"), partitions=3, replication=1, **changes),
+        dead_letters=config.TopicSpec(name=names("dead")),
+    )
+
+
+def test_plain_settings_give_a_plain_client() -> None:
+    found = options(config.Kafka(bootstrap_servers="a:1, b:2"), "consumer", group_id="g")
+    assert found["bootstrap_servers"] == ["a:1", "b:2"]
+    assert (found["security_protocol"], found["group_id"]) == ("PLAINTEXT", "g")
+    assert not [name for name in found if name.startswith(("ssl_", "sasl_"))]
+
+
+@pytest.mark.parametrize("newline", ["", "\n"])
+def test_sasl_settings_reach_the_client_and_the_secret_comes_from_its_file(tmp_path: Path, newline: str) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(f"p w{newline}")
+    sasl = config.Sasl(mechanism="SCRAM-SHA-256", username="u", password_file=secret)
+    found = options(config.Kafka(sasl=sasl), "producer")
+    assert found["security_protocol"] == "SASL_PLAINTEXT"
+    assert found["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert (found["sasl_plain_username"], found["sasl_plain_password"]) == ("u", "p w")
+
+
+def test_tls_with_sasl_is_sasl_ssl_and_verifies() -> None:
+    sasl = config.Sasl(mechanism="PLAIN", username="u", password=SecretStr("p"))
+    found = options(config.Kafka(tls=config.Tls(enabled=True), sasl=sasl), "admin")
+    assert found["security_protocol"] == "SASL_SSL"
+    assert found["ssl_context"].verify_mode is ssl.CERT_REQUIRED
+    assert found["ssl_context"].check_hostname
+    lax = options(config.Kafka(tls=config.Tls(enabled=True, check_hostname=False)), "admin")
+    assert not lax["ssl_context"].check_hostname
+
+
+def test_certificates_that_cannot_be_read_are_a_configuration_error(tmp_path: Path) -> None:
+    tls = config.Tls(enabled=True, ca_file=tmp_path / "nothing.pem")
+    with pytest.raises(ConfigError, match=r"kafka\.tls"):
+        options(config.Kafka(tls=tls), "consumer")
+
+
+def test_passed_options_win_and_go_to_the_clients_that_know_them() -> None:
+    kafka = config.Kafka(options={"fetch_min_bytes": 7, "linger_ms": 9, "max_poll_records": 3})
+    consumer, producer = options(kafka, "consumer", max_poll_records=1), options(kafka, "producer")
+    assert (consumer["fetch_min_bytes"], consumer["max_poll_records"]) == (7, 3)
+    assert producer["linger_ms"] == 9
+    assert "linger_ms" not in consumer
+    assert "fetch_min_bytes" not in producer
+    check_options(kafka)
+
+
+def test_an_option_that_no_client_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'fetch_min_byte'"):
+        check_options(config.Kafka(options={"fetch_min_byte": 1}))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: KafkaSource(NOBODY, "t"),
+        lambda: KafkaSink(NOBODY, config.Topics(), lambda _: True).open(),
+        lambda: KafkaTopics(NOBODY, config.Topics()),
+        lambda: list(history.read(NOBODY, "t")),
+        lambda: next(tail.follow(NOBODY, "t", "beginning")),
+    ],
+    ids=["source", "sink", "topics", "history", "tail"],
+)
+def test_nobody_listening_is_unavailable(use: Any) -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 does not answer"):
+        use()
+
+
+def test_missing_topics_are_named_with_the_command_then_made_as_configured(topics: Topics) -> None:
+    kafka, wanted = settings(topics.bootstrap), three(topics, config={"max.message.bytes": "4096"}, retention=3600)
+    with pytest.raises(MonitorError, match=f"{wanted.input.name}.*does not exist") as caught:
+        require(kafka, wanted, "monitor topics --create")
+    assert "monitor topics --create" in caught.value.hint
+    with KafkaTopics(kafka, wanted) as client:
+        states = client.inspect()
+        assert [state.missing for state in states] == [True] * 3
+        client.create(states)
+        client.create(states)  # another member was quicker: no error
+    states = require(kafka, wanted, "")
+    assert [(state.purpose, state.partitions, state.replication, state.cleanup) for state in states] == [
+        ("input", 2, 1, "delete"),
+        ("alerts", 3, 1, "delete"),
+        ("dead_letters", 6, 1, "delete"),
+    ]
+    producer = KafkaProducer(bootstrap_servers=topics.bootstrap, compression_type=None)
+    with pytest.raises(Exception, match="MessageSizeTooLarge"):
+        producer.send(wanted.alerts.name, bytes(range(256)) * 20).get(10)
+    producer.close(0)
+
+
+def test_a_compacted_topic_is_refused(topics: Topics) -> None:
+    kafka, wanted = settings(topics.bootstrap), three(topics, config={"cleanup.policy": "compact"})
+    with KafkaTopics(kafka, wanted) as client:
+        client.create(client.inspect())
+    with pytest.raises(MonitorError, match=f"{wanted.alerts.name}.*cleanup.policy is compact"):
+        require(kafka, wanted, "")
+
+
+def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:
+    with KafkaTopics(settings(topics.bootstrap, group=topics("group")), three(topics)) as client:
+        assert client.group_problem() == ""
+
+
+@pytest.fixture
+def producer(topics: Topics) -> Iterator[KafkaProducer]:
+    made = KafkaProducer(bootstrap_servers=topics.bootstrap, linger_ms=0)
+    yield made
+    made.close(0)
+
+
+def put(producer: KafkaProducer, topic: str, values: range, partition: int = 0) -> None:
+    """Value and timestamp (s) of each record are its number."""
+    for number in values:
+        producer.send(topic, b"%d" % number, partition=partition, timestamp_ms=1000 * number)
+    producer.flush(10)
+
+
+def read(topics: Topics, topic: str, **range_of: Any) -> list[int]:
+    batches = history.read(settings(topics.bootstrap), topic, **range_of)
+    return sorted(int(record.value or b"") for batch in batches for record in batch)
+
+
+@pytest.mark.parametrize(
+    ("range_of", "expected"),
+    [
+        ({}, range(100)),
+        ({"from_offset": 90}, range(90, 100)),
+        ({"to_offset": 10}, range(10)),
+        ({"from_offset": 5, "to_offset": 8}, range(5, 8)),
+        ({"from_offset": 500}, range(0)),
+        ({"to_offset": 500}, range(100)),
+        ({"since": 20.0}, range(20, 100)),
+        ({"until": 20.0}, range(20)),
+        ({"since": 19.5, "until": 22.0}, range(20, 22)),
+        ({"since": 1000.0}, range(0)),
+    ],
+    ids=str,
+)
+def test_history_reads_a_range_of_offsets_or_times(
+    topics: Topics, producer: KafkaProducer, range_of: dict[str, Any], expected: range
+) -> None:
+    topic = topics.create("history")
+    put(producer, topic, range(100))
+    assert read(topics, topic, **range_of) == list(expected)
+
+
+def test_history_ends_where_the_log_ended_when_it_began(topics: Topics, producer: KafkaProducer) -> None:
+    topic = topics.create("history", partitions=2)
+    put(producer, topic, range(10), 0)
+    put(producer, topic, range(10, 20), 1)
+    told: list[tuple[int, int]] = []
+    batches = history.read(
+        settings(topics.bootstrap, poll_records=5), topic, progress=lambda done, total: told.append((done, total))
+    )
+    found = list(next(batches))
+    put(producer, topic, range(20, 30), 0)
+    found += [record for batch in batches for record in batch]
+    assert sorted(int(record.value or b"") for record in found) == list(range(20))
+    assert told[-1] == (20, 20)
+
+
+def test_history_of_a_topic_that_does_not_exist_says_so(topics: Topics) -> None:
+    with pytest.raises(MonitorError, match="does not exist"):
+        read(topics, topics("nothing"))
+
+
+def transactions(topics: Topics, topic: str) -> None:
+    """0 to 4 committed, 5 to 9 aborted, 10 to 14 committed: the log ends in a marker."""
+    made = KafkaProducer(bootstrap_servers=topics.bootstrap, transactional_id=topics("transaction"))
+    made.init_transactions()
+    for first, commit in ((0, True), (5, False), (10, True)):
+        made.begin_transaction()
+        for number in range(first, first + 5):
+            made.send(topic, b"%d" % number, partition=0)
+        made.flush(10)
+        if commit:
+            made.commit_transaction()
+        else:
+            made.abort_transaction()
+    made.close(5)
+
+
+COMMITTED = [*range(5), *range(10, 15)]
+
+
+def test_history_reads_over_markers_and_leaves_out_what_was_aborted(topics: Topics) -> None:
+    topic = topics.create("history")
+    transactions(topics, topic)
+    assert read(topics, topic) == COMMITTED
+
+
+def test_follow_tells_the_end_once_and_goes_on_without_what_was_aborted(
+    topics: Topics, producer: KafkaProducer
+) -> None:
+    topic = topics.create("tail")
+    transactions(topics, topic)
+    batches = tail.follow(settings(topics.bootstrap), topic, "beginning", poll_seconds=0.1)
+    found: list[int] = []
+    ends = 0
+    deadline = time.monotonic() + 30
+    for batch in batches:
+        assert time.monotonic() < deadline, found
+        found += [int(record.value or b"") for record in batch or ()]
+        if batch is None:
+            ends += 1
+            assert found == COMMITTED
+            put(producer, topic, range(100, 103))
+        if len(found) == len(COMMITTED) + 3:
+            break
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert found == [*COMMITTED, 100, 101, 102]
+    assert ends == 1
+
+
+def test_follow_from_the_end_leaves_out_what_was_there(topics: Topics, producer: KafkaProducer) -> None:
+    topic = topics.create("tail")
+    put(producer, topic, range(5))
+    batches = tail.follow(settings(topics.bootstrap), topic, "end", poll_seconds=0.1)
+    assert not next(batches)
+    put(producer, topic, range(5, 8))
+    found: list[int] = []
+    deadline = time.monotonic() + 30
+    while len(found) < 3:
+        assert time.monotonic() < deadline, found
+        found += [int(record.value or b"") for record in next(batches) or ()]
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert found == [5, 6, 7]
+
+
+def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(topics: Topics, producer: KafkaProducer) -> None:
+    """Partitions that are added while the service runs are found, however short its polls."""
+    topic = topics.create("source")
+    kafka = settings(topics.bootstrap, group=topics("group"), poll_seconds=0.002, options={"metadata_max_age_ms": 200})
+    source = KafkaSource(kafka, topic)
+    owned: set[int] = set()
+    admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    try:
+        for count in range(1, 6):
+            if count > 1:
+                admin.create_partitions({topic: NewPartitions(count)})
+            deadline = time.monotonic() + 20
+            while owned != set(range(count)):
+                assert time.monotonic() < deadline, f"has {owned}, should have {count} partitions"
+                polled = source.poll()
+                owned = (owned - polled.lost) | polled.gained
+    finally:
+        admin.close()
+        source.close()
