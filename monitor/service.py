@@ -161,7 +161,7 @@ class Service:
                 ends = self._connect()
             except UnavailableError as error:
                 self._metrics.broker_error("connect")
-                self._lost_brokers(error.message)
+                self._lost_brokers(f"{error.message} {error.hint}".strip())
                 until = time.monotonic() + wait
                 while time.monotonic() < until and not self._stop.wait(0.2):
                     self._report()

@@ -46,7 +46,10 @@ def broker(named: str | None, folder: Path, say: Say) -> Iterator[str]:
 
 def short(path: Path) -> str:
     """As a person would type it: from here, or from home."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
-        if path.is_relative_to(base):
-            return prefix + str(path.relative_to(base))
-    return str(path)
+    path = near(path)
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+
+
+def near(path: Path) -> Path:
+    """The path from here where it lies below, else as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -20,7 +20,7 @@ from monitor.alerts import moment, parse
 from monitor.batch import Record
 from monitor.config import Settings
 from monitor.demo import child, data, place, report
-from monitor.demo.broker import broker, short
+from monitor.demo.broker import broker, near, short
 from monitor.demo.cut import Cut
 from monitor.demo.play import HEAD, Timeline, listen, play
 from monitor.demo.truth import Event, Incident, Promise, compare, incidents
@@ -255,7 +255,7 @@ class Story:
 
     def _run(self, *arguments: str | Path) -> None:
         self._command(*arguments)
-        child.call(*map(str, arguments))
+        child.call(*(str(near(argument)) if isinstance(argument, Path) else argument for argument in arguments))
 
     def _command(self, *arguments: str | Path, program: str = "monitor") -> None:
         typed = [short(argument) if isinstance(argument, Path) else argument for argument in arguments]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
 
 from monitor import config
 from monitor.configfile import secret
@@ -26,6 +28,38 @@ _REFUSALS = (
 )
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]  # the client library ships no types
+    """Tells a refusal from an absence: the library retries refused credentials and then speaks of a time-out only.
+
+    A broker closes the connection right after its refusal, and the answer may be lost with it: then this attempt looks
+    like an absence, and the next one tells.
+    """
+
+    def __init__(self, **configs: Any) -> None:
+        super().__init__(**configs)
+        manager, refusals = self._manager, deque[Exception](maxlen=1)
+        connect, bootstrap = manager.get_connection, manager.bootstrap
+
+        def note(error: Exception) -> None:
+            if isinstance(error, _REFUSALS):
+                refusals.append(error)
+
+        def connect_and_note(*args: Any, **kwargs: Any) -> Any:
+            connection = connect(*args, **kwargs)
+            connection.init_future.add_errback(note)
+            return connection
+
+        def bootstrap_or_tell(*args: Any, **kwargs: Any) -> None:
+            try:
+                bootstrap(*args, **kwargs)
+            except kafka_errors.KafkaTimeoutError:
+                if refusals:
+                    raise refusals[0] from None
+                raise
+
+        manager.get_connection, manager.bootstrap = connect_and_note, bootstrap_or_tell
+
+
 def options(settings: config.Kafka, role: Role, **chosen: Any) -> dict[str, Any]:
     """Options of one client: ours, then `chosen`, then whatever of `kafka.options` this kind of client knows."""
     tls, sasl = settings.tls, settings.sasl
@@ -37,6 +71,7 @@ def options(settings: config.Kafka, role: Role, **chosen: Any) -> dict[str, Any]
         "bootstrap_timeout_ms": 5_000,
         "reconnect_backoff_max_ms": 2_000,
         "metrics_enabled": False,
+        "kafka_client": _Client,
     }
     if tls.enabled:
         found |= {
