@@ -90,7 +90,7 @@ class Kafka(Section):
     """A member whose loop takes longer than this loses its partitions."""
     session_timeout: Seconds = 45
     """A member that is not heard of for this long is taken for dead."""
-    publish_timeout: Seconds = 30
+    publish_timeout: Seconds = 15
     """Longest wait for the brokers to acknowledge what a batch published."""
     tls: Tls = Tls()
     sasl: Sasl = Sasl()

@@ -127,9 +127,8 @@ class TextFormatter(logging.Formatter):
 
 
 def _line(record: logging.LogRecord) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line: dict[str, Any] = {
-        "time": moment,
+        "time": plain(datetime.fromtimestamp(record.created, UTC)),
         "level": record.levelname.lower(),
         "logger": record.name.removeprefix(f"{_ROOT}."),
         "event": plain(record.getMessage()),
@@ -154,6 +153,8 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911  one line per kin
     if isinstance(value, Real):
         number = float(value)
         return number if math.isfinite(number) else str(number)
+    if isinstance(value, datetime):  # RFC 3339, as in the alerts
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, Mapping) and depth < _MAX_DEPTH:

@@ -48,6 +48,9 @@ class Source(Protocol):
     def connected(self) -> bool:
         """Whether the brokers answer, as far as is known."""
 
+    def joined(self) -> bool:
+        """Whether the group has given this member its share of the partitions, which may be none."""
+
     def close(self) -> None:
         """Leaves; what was not committed is read again by whoever comes next."""
 

@@ -1,7 +1,7 @@
 """The loop: poll, process, publish, commit. And what surrounds it: waiting for brokers, health, and leaving in order.
 
 Order of one turn, at-least-once delivery: alerts and dead letters are acknowledged, then the offsets of the records
-they came from are committed. Whatever is killed in between is read again and gives the same messages, ids included.
+they came from are committed. What is killed in between is read again; a publish that is tried again sends equal ids.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Service:
         self._stop = threading.Event()
         self._started_at = time.time()
         self._state = "starting"
-        self._waiting_for = "not connected to Kafka yet"  # empty once there was an assignment
+        self._waiting_for = "not connected to Kafka yet"  # empty once the group has given this member its share
         self._away = ""  # why the brokers do not answer; empty while they do
         self._source: Source | None = None
         self._totals: Counter[str] = Counter()
@@ -78,7 +78,7 @@ class Service:
         source, sink = ends
         self._source = source
         try:
-            self._state, self._waiting_for = "running", "no partitions assigned yet"
+            self._state, self._waiting_for = "running", "joining the group"
             while not self._stop.is_set():
                 self._turn(source, sink)
         finally:
@@ -152,7 +152,6 @@ class Service:
             log.info("partitions assigned", partitions=sorted(polled.gained))
         if polled.lost or polled.gained:
             self._metrics.rebalanced()
-            self._waiting_for = ""
 
     def _wait_for_brokers(self) -> tuple[Source, Sink] | None:
         wait = _FIRST_WAIT
@@ -178,6 +177,8 @@ class Service:
         return None
 
     def _watch_brokers(self, source: Source) -> None:
+        if self._waiting_for and source.joined():
+            self._waiting_for = ""
         if source.connected():
             self._found_brokers()
         else:

@@ -78,6 +78,9 @@ class ListSource:
     def connected(self) -> bool:
         return True
 
+    def joined(self) -> bool:
+        return self in self._broker.members
+
     def close(self) -> None:
         if self in self._broker.members:
             self._release(frozenset(self._next))

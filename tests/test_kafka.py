@@ -135,7 +135,15 @@ def test_a_compacted_topic_is_refused(topics: Topics) -> None:
 
 
 def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:
-    with KafkaTopics(settings(topics.bootstrap, group=topics("group")), three(topics)) as client:
+    """On a cluster that has kept groups before (a source makes it so), and on a new one."""
+    kafka = settings(topics.bootstrap, group=topics("group"))
+    with KafkaTopics(kafka, three(topics)) as client:
+        assert client.group_problem() == ""
+        source = KafkaSource(settings(topics.bootstrap, group=topics("other")), topics.create())
+        deadline = time.monotonic() + 20
+        while not source.poll().gained:
+            assert time.monotonic() < deadline
+        source.close()
         assert client.group_problem() == ""
 
 

@@ -16,21 +16,26 @@ _STOP_TIMEOUT: Final = 20.0  # s for the service to finish its batch, commit and
 _LOG_TAIL = 2000
 
 # Runs before the program in the same process: asks the kernel to end it when the demo is killed (1 is
-# PR_SET_PDEATHSIG), and ends itself if that has happened already.
+# PR_SET_PDEATHSIG), and ends itself if that has happened already. Nothing is written outside the demo's folder: torch
+# makes a temporary one when it is imported; ONNX Runtime would store a device id and a data base of telemetry in the
+# home folder, and only the variable, not its API, comes before that.
 _TIED = """\
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["TMPDIR"] = sys.argv[2]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent has ended")
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def tied(command: Sequence[str]) -> list[str]:
-    """The command, so that the process dies with the thread that starts it (Linux; elsewhere as it is)."""
-    if sys.platform != "linux":
-        return list(command)
-    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command]
+def tied(command: Sequence[str], folder: Path) -> list[str]:
+    """The command, so that its process dies with the thread that starts it (on Linux) and keeps its mess in `folder`."""
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), str(temporary), *command]
 
 
 def monitor(*arguments: str) -> list[str]:
@@ -38,10 +43,10 @@ def monitor(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "monitor", *arguments]
 
 
-def call(*arguments: str) -> None:
+def call(folder: Path, *arguments: str) -> None:
     """Runs `monitor ARGUMENTS` on this terminal. Raises MonitorError when it fails: it has said why."""
     # Of our process group: Ctrl+C reaches it as it would reach a command typed by hand.
-    process = subprocess.Popen(tied(monitor(*arguments)), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(tied(monitor(*arguments), folder), stdin=subprocess.DEVNULL)
     try:
         code = process.wait()
     except BaseException:
@@ -59,7 +64,7 @@ class Service:
         with log.open("ab") as output:
             # A session of its own: Ctrl+C at the terminal is for the demo, which then stops the service in order.
             self._process = subprocess.Popen(
-                tied(monitor("run", "-c", str(config))),
+                tied(monitor("run", "-c", str(config)), log.parent),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -84,9 +84,9 @@ class Story:
                 stack.callback(self._clear, settings)
 
             self._chapter("Topics for events, alerts and dead letters")
-            self._run("topics", "--create", "-c", config)
+            self._run(folder, "topics", "--create", "-c", config)
             self._chapter("Learn what is normal: 8,000 minutes of one server, 38 features")
-            self._run("train", data.NORMAL, "--out", model, "-c", config)
+            self._run(folder, "train", data.NORMAL, "--out", model, "-c", config)
 
             self._chapter("The service, as a process of its own")
             watch = Watch(settings.web.port)
@@ -253,9 +253,9 @@ class Story:
         self._step += 1
         self._console.print(f"\n[bold]{self._step}. {title}[/bold]")
 
-    def _run(self, *arguments: str | Path) -> None:
+    def _run(self, folder: Path, *arguments: str | Path) -> None:
         self._command(*arguments)
-        child.call(*(str(near(argument)) if isinstance(argument, Path) else argument for argument in arguments))
+        child.call(folder, *(str(near(argument)) if isinstance(argument, Path) else argument for argument in arguments))
 
     def _command(self, *arguments: str | Path, program: str = "monitor") -> None:
         typed = [short(argument) if isinstance(argument, Path) else argument for argument in arguments]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,12 +106,12 @@ def translated(settings: config.Kafka, doing: str) -> Iterator[None]:
     try:
         yield
     except _REFUSALS as error:
-        raise _refused(doing, where, error) from error
+        raise RefusedError(
+            f"{doing}: {where} refused: {_text(error)}", "Check kafka.sasl, kafka.tls and the ACLs of this user."
+        ) from error
     except kafka_errors.KafkaConfigurationError as error:
         raise ConfigError(f"kafka.options: {error}") from error
     except kafka_errors.RetriableError as error:
-        if refusal := _refusal(error):
-            raise _refused(doing, where, refusal) from error
         # A broker that closes the connection at once after its refusal is seen as one that went away.
         secured = settings.sasl.mechanism or settings.tls.enabled
         hint = "If it answers others, check kafka.sasl and kafka.tls." if secured else ""
@@ -121,24 +120,6 @@ def translated(settings: config.Kafka, doing: str) -> Iterator[None]:
         raise MonitorError(f"{doing}: {where}: {_text(error)}") from error
     except OSError as error:
         raise UnavailableError(f"{doing}: {where} cannot be reached: {error}") from error
-
-
-def _refused(doing: str, where: str, error: Exception) -> RefusedError:
-    return RefusedError(
-        f"{doing}: {where} refused: {_text(error)}", "Check kafka.sasl, kafka.tls and the ACLs of this user."
-    )
-
-
-def _refusal(error: Exception) -> Exception | None:
-    """Why the brokers refused this client, where it tried again until the time for connecting was over.
-
-    The client's error then speaks of the time only. Its connection manager knows the reason, and is met on the way that
-    the error came: the client itself was never finished.
-    """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for reason in getattr(frame.f_locals.get("self"), "_auth_failures", {}).values():
-            return reason  # type: ignore[no-any-return]  # the client ships no types
-    return None
 
 
 def _text(error: Exception) -> str:

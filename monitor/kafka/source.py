@@ -9,6 +9,7 @@ from typing import Literal
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import MemberState
 
 from monitor import config
 from monitor.batch import Record
@@ -130,6 +131,10 @@ class KafkaSource:
         known = not self._consumer._coordinator.coordinator_unknown()
         self._coordinator_met |= known
         return known or not self._coordinator_met
+
+    def joined(self) -> bool:
+        """Whether the group has given this member its share; with more members than partitions that is nothing."""
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def close(self) -> None:
         """Leaves the group at once; what was not committed will be read again."""

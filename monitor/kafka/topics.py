@@ -72,8 +72,11 @@ class Topics:
                 found = self._admin.describe_groups([group], include_authorized_operations=True)
             except (kafka_errors.GroupIdNotFoundError, kafka_errors.CoordinatorNotAvailableError):
                 return ""  # the first member makes it; the first of a cluster, the topic that keeps groups too
-        rights = _find_value(found, "authorized_operations")
-        return f"this user lacks the right to READ group {group!r}" if rights and "READ" not in rights else ""
+        told = found[group]
+        rights = told.get("authorized_operations")  # None for a group that does not exist yet
+        refused = "GroupAuthorizationFailed" in (told.get("error") or "")
+        lacks = refused or (rights is not None and "READ" not in rights)
+        return f"this user lacks the right to READ group {group!r}" if lacks else ""
 
     def create(self, missing: list[TopicState]) -> None:
         """Makes the missing topics as their settings say."""
@@ -128,7 +131,7 @@ def require(kafka: config.Kafka, topics: config.Topics, command: str) -> list[To
         if state.missing:
             raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", f"Make it with: {command}")
         if state.problem:
-            raise MonitorError(f"{name}: {state.problem}", "Change that, or name another topic.")
+            raise MonitorError(f"{name}: {state.problem}", "Change that on the brokers, or name another topic.")
     return states
 
 

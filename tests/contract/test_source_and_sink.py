@@ -192,6 +192,16 @@ def test_two_members_share_the_partitions_and_each_record_goes_to_one(make: Make
         assert member.source.progress().keys() == member.owned
 
 
+def test_a_member_for_whom_no_partition_is_left_has_joined_with_nothing(make: MakeWorld) -> None:
+    world = make(1)
+    first = world.member()
+    until(lambda: first.owned == {0} and first.source.joined(), first)
+    second = world.member()
+    until(lambda: second.source.joined() and len(first.owned) + len(second.owned) == 1, first, second)
+    assert first.source.connected()
+    assert second.source.connected()
+
+
 def test_a_record_that_was_not_committed_in_time_moves_with_its_partition(make: MakeWorld) -> None:
     """While partitions move a commit may be refused (False): then later commits or other members cover the records."""
     world = make(4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kafka.admin import ACLOperation, ResourceType
@@ -157,7 +156,6 @@ def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeplo
             (ResourceType.TOPIC, topics.input.name): [ACLOperation.READ],
             (ResourceType.TOPIC, topics.alerts.name): [ACLOperation.WRITE],
             (ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.READ],
-            (ResourceType.GROUP, deployment.kafka.group): [ACLOperation.READ],
         },
     )
     check = deployment.start("check")
@@ -166,6 +164,13 @@ def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeplo
         check.log
     )
     allow(secured, "member", {(ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.WRITE]})
+    check = deployment.start("check")
+    assert check.ends() == 1, check.tail()
+    assert f"group {deployment.kafka.group}" in said(check.log).replace("'", ""), check.tail()
+    service = deployment.start("run")
+    assert service.ends() == 1, service.tail()
+    assert "GroupAuthorizationFailed" in service.log
+    allow(secured, "member", {(ResourceType.GROUP, deployment.kafka.group): [ACLOperation.READ]})
     check = deployment.start("check")
     assert check.ends() == 0, check.tail()
     service = deployment.serve()
