@@ -223,7 +223,7 @@ class Incidents(Section):
     """Seconds between the first anomalous event and the opening."""
     cooldown: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     """Seconds after a closing in which the stream opens no new incident."""
-    update_every: Seconds = 300
+    update_every: Seconds = 1800
     """Seconds of event time between updates of an open incident; a higher severity is reported at once."""
     features: Annotated[int, Field(ge=1, le=100)] = 5
     """Contributing features an alert names."""

@@ -32,7 +32,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def tied(command: Sequence[str], folder: Path) -> list[str]:
-    """The command, so that its process dies with the thread that starts it (on Linux) and keeps its mess in `folder`."""
+    """The command, so that its process dies with the thread that starts it (on Linux) and writes into `folder` only."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), str(temporary), *command]
