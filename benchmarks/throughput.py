@@ -45,7 +45,7 @@ from monitor.config import Kafka, Settings, Topics, TopicSpec, Training
 from monitor.detector import MOST_WINDOWS
 from monitor.kafka.connect import options
 from monitor.kafka.topics import Topics as TopicsClient
-from monitor.local_kafka import HOST, LocalKafka, free_ports
+from monitor.local_kafka import LocalKafka, free_ports
 from monitor.metrics import STAGES
 from monitor.model.artefact import GRAPH
 from monitor.model.export import save
@@ -246,7 +246,7 @@ def serve(folder: Path, model: Path, kafka: Kafka, topics: Topics, events: int, 
             "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "group": group},
             "topics": topics.model_dump(include={"input": {"name"}, "alerts": {"name"}, "dead_letters": {"name"}}),
             "model": {"path": str(model)},
-            "web": {"host": HOST, "port": port},
+            "web": {"host": "127.0.0.1", "port": port},
         }
     )
     path = folder / f"monitor-{number}.yaml"
@@ -358,7 +358,7 @@ def scrape(port: int) -> dict[str, float]:
 
 
 def get(port: int, path: str) -> str:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().read().decode()

@@ -3,4 +3,10 @@
 `kafka` reads and publishes, `pipeline` (pure) turns records into an outcome, `service` is the loop around both.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# ONNX Runtime's wheels for Linux store a device id and a telemetry database in the home folder when imported.
+# Only this variable comes before that; its API comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

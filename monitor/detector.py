@@ -22,8 +22,6 @@ MOST_WINDOWS = 64
 MOST_VALUES = 2**21
 """Values of one pass; long windows go in smaller passes, so that memory stays bounded."""
 
-onnxruntime.disable_telemetry_events()  # its Linux wheels report home, and complain where they cannot
-
 
 class Detector(Protocol):
     """A model ready to score. Same window, same bits, whatever the batch and the place in it: a law with tests."""

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from ruamel.yaml import YAML
 
 from monitor.config import Settings
-from monitor.configfile import HINT, describe, load, load_with_origins, secret
-from monitor.configkeys import KEYS, MASK, masked
+from monitor.config.keys import KEYS, MASK, masked
+from monitor.config.loading import HINT, describe, load, load_with_origins, secret
+from monitor.config.strictyaml import scalar
 from monitor.errors import ConfigError
-from monitor.strictyaml import scalar
 
 INVALID = sorted((Path(__file__).parent / "invalid_configs").glob("*.yaml"))
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "monitor.yaml"

@@ -33,7 +33,7 @@ from monitor.errors import MonitorError, UsageError
 from monitor.events import Decoder
 from monitor.kafka import history
 from monitor.kafka.feed import Feed
-from monitor.kafka_jars import fetch
+from monitor.local_kafka.jars import fetch
 from tests.brokers import Topics
 
 ROOT = Path(__file__).parent.parent

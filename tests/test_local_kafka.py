@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from monitor import java, kafka_jars
 from monitor.errors import MonitorError
-from monitor.local_kafka import FAST_FAILOVER, LocalCluster, LocalKafka, free_ports
+from monitor.local_kafka import FAST_FAILOVER, LocalCluster, LocalKafka, free_ports, jars, java
 from tests.brokers import create_topic
 
 
@@ -193,37 +192,37 @@ class TestJars:
             lines.append(f"{hashlib.sha256(name.encode()).hexdigest()} org/{name}/{name}.jar")
         lock = tmp_path / "jars.lock"
         lock.write_text("\n".join(lines) + "\n")
-        monkeypatch.setattr(kafka_jars, "LOCK", lock)
+        monkeypatch.setattr(jars, "LOCK", lock)
         monkeypatch.setenv("MAVEN_REPO_URL", (tmp_path / "mirror").as_uri())
         monkeypatch.setenv("MONITOR_CACHE", str(tmp_path / "cache"))
         return tmp_path / "mirror"
 
     def test_the_lock_pins_the_stated_version(self) -> None:
         """KAFKA_VERSION is what the lock holds."""
-        assert f"kafka_2.13-{kafka_jars.KAFKA_VERSION}.jar" in [jar.name for jar in kafka_jars.jars()]
+        assert f"kafka_2.13-{jars.KAFKA_VERSION}.jar" in [jar.name for jar in jars.jars()]
 
     def test_progress_counts_every_jar_and_a_second_fetch_needs_no_repository(self, mirror: Path) -> None:
         """Fetched once; afterwards the cache is enough."""
         seen: list[tuple[int, int]] = []
-        folder = kafka_jars.fetch(lambda done, total: seen.append((done, total)))
+        folder = jars.fetch(lambda done, total: seen.append((done, total)))
         assert seen == [(1, 2), (2, 2)]
         assert sorted(path.name for path in folder.iterdir()) == ["one.jar", "two.jar"]
         shutil.rmtree(mirror)
-        assert kafka_jars.fetch() == folder
+        assert jars.fetch() == folder
 
     def test_a_damaged_cached_jar_is_fetched_again(self, mirror: Path) -> None:
         """One flipped byte in the cache is found and mended."""
-        folder = kafka_jars.fetch()
+        folder = jars.fetch()
         (folder / "one.jar").write_bytes(b"One")
-        kafka_jars.fetch()
+        jars.fetch()
         assert (folder / "one.jar").read_bytes() == b"one"
 
     def test_other_bytes_from_the_repository_are_refused(self, mirror: Path) -> None:
         """A changed jar is named and never stored."""
         (mirror / "org" / "two" / "two.jar").write_bytes(b"other")
         with pytest.raises(MonitorError, match=r"two\.jar: the repository gave SHA-256 .* it was not stored"):
-            kafka_jars.fetch()
-        assert not (kafka_jars.jar_folder() / "two.jar").exists()
+            jars.fetch()
+        assert not (jars.jar_folder() / "two.jar").exists()
 
     @pytest.mark.parametrize("url", ["http://user:s3cret@127.0.0.1:1", "http://user:s3cret@host:no", "s3cret"])
     def test_without_a_network_the_message_offers_the_other_ways(
@@ -231,9 +230,9 @@ class TestJars:
     ) -> None:
         """It names a broker, Docker and the extra, and never the mirror's password."""
         monkeypatch.setenv("MAVEN_REPO_URL", url)
-        monkeypatch.setattr(kafka_jars, "_ATTEMPTS", 1)
+        monkeypatch.setattr(jars, "_ATTEMPTS", 1)
         with pytest.raises(MonitorError, match=r"cannot fetch (one|two)\.jar") as caught:
-            kafka_jars.fetch()
+            jars.fetch()
         for way in ("KAFKA_BOOTSTRAP", "apache/kafka:4.3.1", "anomaly-monitor[demo]"):
             assert way in caught.value.hint
         assert "s3cret" not in str(caught.value)
@@ -243,14 +242,14 @@ class TestJars:
         monkeypatch.delenv("MAVEN_REPO_URL")
         monkeypatch.setitem(sys.modules, "jgo.constants", None)
         with pytest.raises(MonitorError, match="no Maven repository is known"):
-            kafka_jars.fetch()
+            jars.fetch()
 
     def test_a_cache_that_cannot_be_written_is_named(self, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The message holds the folder and the variable that moves it."""
         (mirror / "file").touch()
         monkeypatch.setenv("MONITOR_CACHE", str(mirror / "file"))
         with pytest.raises(MonitorError, match=r"(?s)cannot make the cache folder .*MONITOR_CACHE"):
-            kafka_jars.fetch()
+            jars.fetch()
 
 
 class TestJava:

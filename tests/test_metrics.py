@@ -24,12 +24,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from monitor import alerts, config
 from monitor.batch import Counts, Outcome, RawRecord, Reason, Reject
+from monitor.collectors import BulkHistogram
 from monitor.metrics import (
     ERROR_BUCKETS,
     OTHER,
     SCORE_BUCKETS,
     STAGES,
-    BulkHistogram,
     Metrics,
     budget_per_window,
     reference,

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser
 
-from monitor import config, markup, page, web
+from monitor import config
 from monitor.errors import MonitorError
 from monitor.metrics import Metrics
 from monitor.status import OpenIncident, SeenReject, Status, StreamScore, WarmingStream
+from monitor.web import markup, page
+from monitor.web import server as web
 from tests import status_example as example
 
 

@@ -32,7 +32,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`-c/--config FILE`, or `MONITOR_CONFIG`; passed on as `config: Path | None` for `configfile.load`."""
+    """`-c/--config FILE`, or `MONITOR_CONFIG`; passed on as `config: Path | None` for `loading.load`."""
     return click.option(
         "-c",
         "--config",

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
-from monitor import configfile
 from monitor.alerts import Alert, parse
 from monitor.batch import Record
 from monitor.cli import config_option
 from monitor.cli.incident_table import IncidentTable
+from monitor.config import loading
 from monitor.kafka.connect import check_options
 from monitor.kafka.tail import follow
 
@@ -32,7 +32,7 @@ def alerts(config: Path | None, as_json: bool, everything: bool, once: bool) -> 
 
     Shows each alert once: a repeat (same id), which at-least-once delivery may bring, is left out. Ctrl+C stops.
     """
-    settings = configfile.load(config)
+    settings = loading.load(config)
     check_options(settings.kafka)
     batches = follow(settings.kafka, settings.topics.alerts.name, "beginning" if everything or once else "end")
     if as_json or not sys.stdout.isatty():

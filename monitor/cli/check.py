@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor import configfile, detector
+from monitor import detector
 from monitor.assembly import assemble
 from monitor.cli import config_option
 from monitor.cli.topics import as_table
-from monitor.config import Settings
+from monitor.config import Settings, loading
 from monitor.errors import MonitorError
 from monitor.kafka.connect import check_options
 from monitor.kafka.topics import Topics
@@ -30,7 +30,7 @@ def check(config: Path | None, offline: bool) -> None:
     are made even if one fails. Exit code 2 for a bad configuration or artefact, 1 for Kafka.
     """
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
-    loaded = configfile.load_with_origins(config)
+    loaded = loading.load_with_origins(config)
     console.print(_settings_table(loaded))
     settings = loaded.settings
     failures = [fault for fault in (_try(console, "artefact", lambda: _artefact(settings)),) if fault]
@@ -51,11 +51,11 @@ def _try(console: Console, what: str, step: Callable[[], str]) -> MonitorError |
     return None
 
 
-def _settings_table(loaded: configfile.Loaded) -> Table:
+def _settings_table(loaded: loading.Loaded) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("setting", "value", "from"):
         table.add_column(column, overflow="fold")
-    for path, value, source in configfile.describe(loaded.settings, loaded.origins):
+    for path, value, source in loading.describe(loaded.settings, loaded.origins):
         table.add_row(path, escape(value), escape(source), style="dim" if source == "default" else "")
     return table
 

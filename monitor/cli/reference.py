@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.configkeys import KEYS, Key
+from monitor.config.keys import KEYS, Key
 
 _WORDS = {
     "section": "section",

@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from monitor import configfile, detector
+from monitor import detector
 from monitor.alerts import Alert
 from monitor.assembly import assemble
 from monitor.batch import Record
 from monitor.cli import config_option
 from monitor.cli.incident_table import IncidentTable
-from monitor.config import Settings
+from monitor.config import Settings, loading
 from monitor.feeds.files import Mapping, read
 from monitor.feeds.table import records
 from monitor.pipeline import Pipeline
@@ -46,7 +46,7 @@ def replay(
     The rows are read as the records 0, 1, 2, ... of partition 0 of the input topic, all streams merged by time.
     """
     overrides = {"model": {"path": str(model.absolute())}} if model else None
-    settings = configfile.load(config, overrides=overrides)
+    settings = loading.load(config, overrides=overrides)
     loaded = detector.load(settings.model.path, settings.model, settings.events.features)
     pipeline = assemble(settings, loaded)
     ignored = tuple(name for name in ignore.split(",") if name)

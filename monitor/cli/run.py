@@ -11,10 +11,10 @@ from types import FrameType
 import click
 from prometheus_client import CollectorRegistry
 
-from monitor import configfile, detector, logs
+from monitor import detector, logs
 from monitor.assembly import assemble
 from monitor.cli import config_option
-from monitor.config import Settings
+from monitor.config import Settings, loading
 from monitor.health import Health
 from monitor.kafka.connect import check_options
 from monitor.kafka.sink import KafkaSink
@@ -23,7 +23,7 @@ from monitor.kafka.topics import require
 from monitor.metrics import Metrics
 from monitor.ports import Sink, Source
 from monitor.service import Service
-from monitor.web import Web
+from monitor.web.server import Web
 
 log = logs.get("run")
 
@@ -36,7 +36,7 @@ def run(config: Path | None) -> None:
     The first signal finishes the batch in hand, commits and leaves the group; a second one ends at once. Brokers that
     are away are waited for. Probes, metrics and the status page are on web.port.
     """
-    settings = configfile.load(config)
+    settings = loading.load(config)
     logs.configure(settings.log.format, settings.log.level)
     serve(settings, str(config) if config else "")
 

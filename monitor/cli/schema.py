@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from monitor import alerts, configfile, events
+from monitor import alerts, events
 from monitor.cli import asyncapi as asyncapi_document
 from monitor.cli import config_option, reference
-from monitor.config import Settings
+from monitor.config import Settings, loading
 from monitor.model.manifest import Manifest
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -42,7 +42,7 @@ def schema(contract: str | None, asyncapi: bool, markdown: bool, config: Path | 
         click.echo(reference.markdown(), nl=False)
         return
     # Only AsyncAPI needs the configuration: a broken one keeps nobody from reading its schema.
-    document = SCHEMAS[contract]() if contract else asyncapi_document.document(configfile.load(config).topics)
+    document = SCHEMAS[contract]() if contract else asyncapi_document.document(loading.load(config).topics)
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 

@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from monitor import configfile
 from monitor.cli import config_option
+from monitor.config import loading
 from monitor.errors import MonitorError
 from monitor.kafka.connect import check_options
 from monitor.kafka.topics import Topics, TopicState
@@ -23,7 +23,7 @@ def topics(config: Path | None, create: bool) -> None:
 
     Topics that exist are never changed. Exit code 1 when one is missing or cannot be used as it is.
     """
-    settings = configfile.load(config)
+    settings = loading.load(config)
     check_options(settings.kafka)
     with Topics(settings.kafka, settings.topics) as client:
         states = client.inspect()

@@ -12,17 +12,16 @@ from typing import Any
 
 import click
 
-from monitor import configfile
 from monitor.cli import config_option
 from monitor.cli.training_progress import Display, print_summary
-from monitor.config import Settings
+from monitor.config import Settings, loading
+from monitor.config.strictyaml import scalar
 from monitor.errors import UsageError
 from monitor.feeds import files
 from monitor.feeds.history import series_from_records
 from monitor.feeds.table import Table, in_time_order
 from monitor.kafka import history
 from monitor.model import artefact
-from monitor.strictyaml import scalar
 
 EXAMPLES = """
   monitor train 'data/*.csv' --time-column ts --ignore label --out model
@@ -172,9 +171,9 @@ def _settings(config_file: Path | None, sets: Sequence[str], options: Mapping[st
         for section in sections:
             inside = inside.setdefault(section, {})
             if not isinstance(inside, dict):
-                raise UsageError(f"--set {key}: {section} is a setting, not a section", configfile.HINT)
+                raise UsageError(f"--set {key}: {section} is a setting, not a section", loading.HINT)
         inside[name] = value
-    return configfile.load_with_origins(config_file, None, overrides, flags).settings
+    return loading.load_with_origins(config_file, None, overrides, flags).settings
 
 
 def _check_sources(patterns: Sequence[str], from_topic: bool, options: Mapping[str, Any]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monitor.kafka_jars import KAFKA_VERSION, fetch
 from monitor.local_kafka import LocalKafka
+from monitor.local_kafka.jars import KAFKA_VERSION, fetch
 
 Say = Callable[[str], None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,32 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from monitor.errors import MonitorError
+from monitor.tied import tied
 
 _GRACE = 5.0  # s for a command that was interrupted
 _STOP_TIMEOUT: Final = 20.0  # s for the service to finish its batch, commit and leave the group
 _LOG_TAIL = 2000
 
-# Runs before the program in the same process: asks the kernel to end it when the demo is killed (1 is
-# PR_SET_PDEATHSIG), and ends itself if that has happened already. Nothing is written outside the demo's folder: torch
-# makes a temporary one when it is imported; ONNX Runtime would store a device id and a data base of telemetry in the
-# home folder, and only the variable, not its API, comes before that.
-_TIED = """\
-import ctypes, os, signal, sys
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-os.environ["TMPDIR"] = sys.argv[2]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has ended")
-os.execv(sys.argv[3], sys.argv[3:])
-"""
 
-
-def tied(command: Sequence[str], folder: Path) -> list[str]:
-    """The command, so that its process dies with the thread that starts it (on Linux) and writes into `folder` only."""
+def _tied(command: Sequence[str], folder: Path) -> list[str]:
+    """Dies with the demo, and leaves nothing outside its folder: torch makes a temporary one when it is imported."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), str(temporary), *command]
+    return tied(command, {"TMPDIR": str(temporary)})
 
 
 def monitor(*arguments: str) -> list[str]:
@@ -46,7 +31,7 @@ def monitor(*arguments: str) -> list[str]:
 def call(folder: Path, *arguments: str) -> None:
     """Runs `monitor ARGUMENTS` on this terminal. Raises MonitorError when it fails: it has said why."""
     # Of our process group: Ctrl+C reaches it as it would reach a command typed by hand.
-    process = subprocess.Popen(tied(monitor(*arguments), folder), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(_tied(monitor(*arguments), folder), stdin=subprocess.DEVNULL)
     try:
         code = process.wait()
     except BaseException:
@@ -64,7 +49,7 @@ class Service:
         with log.open("ab") as output:
             # A session of its own: Ctrl+C at the terminal is for the demo, which then stops the service in order.
             self._process = subprocess.Popen(
-                tied(monitor("run", "-c", str(config)), log.parent),
+                _tied(monitor("run", "-c", str(config)), log.parent),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

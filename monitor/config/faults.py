@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from monitor.configkeys import KEYS, Key, KeyPath, is_secret
-from monitor.strictyaml import scalar
+from monitor.config.keys import KEYS, Key, KeyPath, is_secret
+from monitor.config.strictyaml import scalar
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}

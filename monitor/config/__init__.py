@@ -1,4 +1,4 @@
-"""Every setting, its default and its meaning, in one place; where the values come from is `configfile.py`.
+"""Every setting, its default and its meaning, in one place; where the values come from is `loading`.
 
 The environment overrides the file: `MONITOR_` + the path with `__` between its parts (`MONITOR_KAFKA__GROUP=pumps`).
 Durations are seconds, sizes are bytes, unless a name says otherwise.
@@ -311,7 +311,7 @@ class Log(Section):
 
 
 class Settings(Section):
-    """The whole configuration. Files and the environment come in through `configfile.load`."""
+    """The whole configuration. Files and the environment come in through `loading.load`."""
 
     kafka: Kafka = Kafka()
     topics: Topics = Topics()

@@ -15,16 +15,16 @@ from importlib import resources
 from typing import Any
 
 from monitor import __version__
-from monitor.markup import THIN, UNKNOWN, Html, duration, join, moment, number, percent, plural, significant, tag
 from monitor.model.manifest import Manifest
 from monitor.status import PartitionStatus, Status, StreamScore
+from monitor.web.markup import THIN, UNKNOWN, Html, duration, join, moment, number, percent, plural, significant, tag
 
 REFRESH_SECONDS = 5
 ROWS = 25  # of any table; the rest is counted in words
 NAMES = 12  # feature names spelled out on the model card
 NO_STATUS = "The service has not reported yet: it is loading the model or waiting for the brokers."
 
-STYLE = resources.files("monitor").joinpath("page.css").read_text(encoding="utf-8")
+STYLE = resources.files("monitor.web").joinpath("page.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

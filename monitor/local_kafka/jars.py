@@ -1,4 +1,4 @@
-"""The files of Apache Kafka: 46 jars pinned by SHA-256 in `kafka-jars.lock`, fetched once into a cache folder.
+"""The files of Apache Kafka: 46 jars pinned by SHA-256 in `jars.lock`, fetched once into a cache folder.
 
 The lock holds one line per jar, `SHA-256 path-in-a-Maven-repository`. To move to a newer Kafka, resolve
 `org.apache.kafka:kafka_2.13:VERSION` and `org.apache.logging.log4j:log4j-slf4j-impl` (without a binding Kafka logs
@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from monitor.errors import MonitorError
 
 KAFKA_VERSION: Final = "4.3.1"
-LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
+LOCK: Final = Path(__file__).with_name("jars.lock")
 ALTERNATIVES: Final = (
     "Name a running broker with KAFKA_BOOTSTRAP=host:port, or start one with Docker or Docker Compose "
     f"(docker run --rm -p 9092:9092 apache/kafka:{KAFKA_VERSION}, then KAFKA_BOOTSTRAP=localhost:9092), "

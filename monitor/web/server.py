@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from monitor import page
 from monitor.errors import MonitorError
 from monitor.status import Status
+from monitor.web import page
 
 DEADLINE_SECONDS = 5.0  # from the accepted connection to the last header; again for the answer
 CONNECTIONS = 64  # at once; the next is closed unanswered and comes again

@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from monitor import strictyaml
-from monitor.config import Settings
-from monitor.configerrors import dotted, sentence
-from monitor.configkeys import KEYS, KeyPath, masked
-from monitor.configlayers import (
+from monitor.config import Settings, strictyaml
+from monitor.config.faults import dotted, sentence
+from monitor.config.keys import KEYS, KeyPath, masked
+from monitor.config.layers import (
     FILE,
     Fault,
     Layer,

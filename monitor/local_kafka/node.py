@@ -1,6 +1,6 @@
 """A real Apache Kafka (KRaft) on loopback as a child process, for the demo and the tests. Needs Python only.
 
-Java comes from `java.find_java`, Kafka itself from `kafka_jars.fetch`. Linux and macOS. It is Kafka as released:
+Java comes from `java.find_java`, Kafka itself from `jars.fetch`. Linux and macOS. It is Kafka as released:
 groups, transactions and its log on disk are genuine; only memory and start time are tuned for one machine.
 """
 
@@ -11,7 +11,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from monitor.errors import MonitorError
-from monitor.java import find_java
-from monitor.kafka_jars import KAFKA_VERSION, fetch, jars
-
-__all__ = ["FAST_FAILOVER", "KAFKA_VERSION", "LocalCluster", "LocalKafka", "fetch", "free_ports"]
+from monitor.local_kafka.jars import fetch, jars
+from monitor.local_kafka.java import find_java
+from monitor.tied import tied
 
 HOST: Final = "127.0.0.1"
 FAST_FAILOVER: Final[Mapping[str, str]] = {"broker.session.timeout.ms": "1500", "broker.heartbeat.interval.ms": "300"}
@@ -45,17 +43,6 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %c{1} %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
-"""
-
-# Runs before Java in the same process: asks the kernel to end it when the thread that started it ends (1 is
-# PR_SET_PDEATHSIG), and ends itself if that has happened already. SIGKILL, since it must also reach a paused broker.
-# Done here and not between fork and exec, where Python code is unsafe beside other threads (torch has many).
-_TIED_TO_PARENT = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has ended")
-os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -184,8 +171,7 @@ class LocalKafka:
             if done.returncode:
                 raise MonitorError(f"Kafka cannot format {self.data_dir}: {(done.stdout + done.stderr)[-_LOG_TAIL:]}")
         command = [*command, "kafka.Kafka", str(properties)]
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid()), *command]
+        command = tied(command)
         with self.log.open("ab") as log:
             # A session of its own: Ctrl+C at the terminal is for the program, which then stops the broker in order.
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -199,6 +185,7 @@ class LocalKafka:
             f"-Xmx{self._heap_mib}m",
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
+            "-XX:-UsePerfData",  # it would leave a file in the system's temporary folder
             f"-Dlog4j2.configurationFile={(self.data_dir / 'log4j2.properties').as_posix()}",
             "-cp",
             os.pathsep.join(str(folder / jar.name) for jar in jars()),

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monitor import strictyaml
-from monitor.config import ENV_DELIMITER, ENV_PREFIX, Settings
-from monitor.configerrors import dotted, nearest_variable
-from monitor.configkeys import KEYS, Key, KeyPath, is_secret
+from monitor.config import ENV_DELIMITER, ENV_PREFIX, Settings, strictyaml
+from monitor.config.faults import dotted, nearest_variable
+from monitor.config.keys import KEYS, Key, KeyPath, is_secret
+from monitor.config.strictyaml import YamlError
 from monitor.errors import ConfigError
-from monitor.strictyaml import YamlError
 
 FILE, ENVIRONMENT, FLAG = range(3)
 

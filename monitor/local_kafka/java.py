@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from monitor.errors import MonitorError
-from monitor.kafka_jars import ALTERNATIVES
+from monitor.local_kafka.jars import ALTERNATIVES
 
 MIN_JAVA: Final = 17
 
