@@ -46,11 +46,11 @@ class _Part(BaseModel):
 class Feature(_Part):
     name: str
     observed: Measured
-    """At the peak, source units."""
+    """Where it was furthest from what was expected, source units."""
     expected: Measured
     """What the model reconstructed in its place, source units."""
     contribution: Measured
-    """Share of the error, 0 to 1; over all features of the model the shares add up to 1."""
+    """Share of the error at the peak, 0 to 1; over all features of the model the shares add up to 1."""
 
 
 class Evidence(_Part):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from math import inf
 from typing import Literal
 
@@ -33,13 +34,26 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The worst event of an incident so far, with what it takes to explain it."""
+    """The worst of some anomalous events, with what it takes to explain it."""
 
     score: float
     error: float
-    feature_error: Float32  # (F,)
-    observed: Float32  # (F,) source units
-    expected: Float32  # (F,) source units
+    feature_error: Float32  # (F,) of the event with the highest score
+    observed: Float32  # (F,) source units; of the event in which this feature was furthest from what was expected
+    expected: Float32  # (F,) source units; of the same event
+
+    def joined(self, later: Peak) -> Peak:
+        """The worst of these and a later event.
+
+        A score over the whole window peaks when the event that caused it has moved on inside the window: the newest
+        values may look normal by then. What a person wants to see is how far each feature went.
+        """
+        top = later if later.score > self.score else self
+        reached = np.abs(self.observed.astype(np.float64) - self.expected)
+        further = np.abs(later.observed.astype(np.float64) - later.expected) > reached
+        observed = np.where(further, later.observed, self.observed)
+        expected = np.where(further, later.expected, self.expected)
+        return Peak(top.score, top.error, top.feature_error, observed, expected)
 
 
 @dataclass(slots=True)
@@ -145,9 +159,9 @@ class Incidents:
             loud.held = None
             return
         if loud.held is None:
-            loud.held = loud.recent[0][1], max((entry[2] for entry in loud.recent), key=lambda entry: entry.score)
-        elif peak is not None and peak.score > loud.held[1].score:
-            loud.held = loud.held[0], peak
+            loud.held = loud.recent[0][1], reduce(Peak.joined, (entry[2] for entry in loud.recent))
+        elif peak is not None:
+            loud.held = loud.held[0], loud.held[1].joined(peak)
         since, worst = loud.held
         ready = point.time - since.time >= rules.min_duration and point.time >= loud.cooling_until
         if ready and peak is not None and worst.score >= rules.severity.warning:
@@ -169,8 +183,7 @@ class Incidents:
         else:
             incident.normal = 0
             incident.last_anomalous = point
-            if peak.score > incident.peak.score:
-                incident.peak = peak
+            incident.peak = incident.peak.joined(peak)
         worse = SEVERITIES.index(self._severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
         if worse or point.time - incident.told_at >= rules.update_every:
             incident.told_at = point.time

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from monitor import config
 from monitor.alerts import SEVERITIES, Alert
 from monitor.batch import Batch, Departure, Scores, Windows
-from monitor.incidents import Incidents, Origin, Told
+from monitor.incidents import Incidents, Origin, Peak, Told
 
 THRESHOLD = 0.5
 FEATURES = ("a", "b", "c")
@@ -73,7 +73,9 @@ def _update(incidents: Incidents, steps: Sequence[Step], first_offset: int) -> l
         np.array([step.partition for step in steps], np.int64),
         offset,
     )
-    scores = Scores((score * THRESHOLD).astype(np.float32), feature_error, -observed[:, 0])
+    # The higher the score the further from what was expected; whole numbers, so that equal scores are equally far.
+    expected = (observed[:, 0] - np.round(1000 * score[:, None])).astype(np.float32)
+    scores = Scores((score * THRESHOLD).astype(np.float32), feature_error, expected)
     return incidents.update(batch, Windows(observed, row, np.zeros(len(row), np.int64)), scores, score, left)
 
 
@@ -374,7 +376,18 @@ def test_the_features_are_those_of_the_peak_largest_first_and_no_more_than_asked
         share = shares(1)
         assert [feature.name for feature in alert.features] == ["c", "a"]
         assert [feature.contribution for feature in alert.features] == pytest.approx([share[2] / 3, share[0] / 3])
-        assert {(feature.observed, feature.expected) for feature in alert.features} == {(1.0, -1.0)}
+        assert {(feature.observed, feature.expected) for feature in alert.features} == {(1.0, 1.0 - 9000)}
+
+
+def test_each_feature_is_shown_where_it_was_furthest_from_what_was_expected() -> None:
+    empty = np.zeros(2, np.float32)
+    early = Peak(2.0, 4.0, empty, np.array([9.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
+    late = Peak(5.0, 10.0, empty + 1, np.array([1.0, -3e38], np.float32), np.array([0.0, 3e38], np.float32))
+    both = early.joined(late)
+    assert (both.score, both.error, both.feature_error.tolist()) == (5.0, 10.0, [1.0, 1.0])
+    assert both.observed.tolist() == [9.0, late.observed[1]]
+    assert both.expected.tolist() == [0.0, late.expected[1]]
+    assert late.joined(early).score == 5.0
 
 
 @pytest.mark.parametrize("reason", ["idle", "evicted"])
