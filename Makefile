@@ -31,11 +31,11 @@ bench: .venv/.ready-dev ## measure events per second through the service's parts
 	$(PYTHON) -m venv .venv
 
 .venv/.ready-demo: .venv/bin/python pyproject.toml constraints.txt
-	@echo "Installing the service, PyTorch and Java into .venv (about 3 GB once, a few minutes)"
+	@echo "Installing the service, PyTorch and Java into .venv (about 5 GB once, a few minutes)"
 	$(PIP) install --quiet --editable '.[train,demo]' --constraint constraints.txt
 	@touch $@
 
 .venv/.ready-dev: .venv/bin/python pyproject.toml constraints.txt
-	@echo "Installing the service, PyTorch, Java and the development tools into .venv (about 3 GB once, a few minutes)"
+	@echo "Installing the service, PyTorch, Java and the development tools into .venv (about 5 GB once, a few minutes)"
 	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
 	@touch $@ .venv/.ready-demo

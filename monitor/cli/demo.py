@@ -22,7 +22,7 @@ from monitor.errors import MonitorError
 @click.option("--keep", is_flag=True, help="Leave it up to look at, until Ctrl+C.")
 @click.option("--pace", type=click.FloatRange(10, 100_000), default=PACE, show_default=True, help="Records a second.")
 def demo(bootstrap: str | None, keep: bool, pace: float) -> None:
-    """See it work: real Kafka, real data, four minutes.
+    """See it work: real Kafka, real data, a minute or two.
 
     Trains on the normal part of a real data set, runs the service on a real Kafka, feeds it the labelled part, stops it
     and compares the incidents in the alert topic with the labels. Exit code 1 when it falls short of the promise.

@@ -18,21 +18,16 @@ from monitor.model.manifest import Manifest
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
-@click.command()
+@click.command(epilog="Example: monitor schema alert > alert.schema.json")
 @click.argument("contract", required=False, type=click.Choice(["event", "alert", "config", "manifest"]))
 @click.option("--asyncapi", is_flag=True, help="All channels as an AsyncAPI 3.0 document; topics as configured.")
 @click.option("--markdown", is_flag=True, help="With config: a reference to read instead of a JSON Schema.")
 @config_option
 def schema(contract: str | None, asyncapi: bool, markdown: bool, config: Path | None) -> None:
-    r"""Print a contract as JSON Schema.
+    """Print a contract as JSON Schema.
 
-    \b
-    event     what the service reads
-    alert     what it publishes
-    config    its configuration file
-    manifest  the model card in an artefact
-
-    Example: monitor schema alert > alert.schema.json
+    event: what the service reads. alert: what it publishes. config: its configuration file. manifest: the model card
+    in an artefact.
     """
     if asyncapi == (contract is not None):
         raise click.UsageError("Give one of event, alert, config and manifest, or --asyncapi.")
