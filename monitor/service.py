@@ -22,7 +22,7 @@ from monitor.metrics import Metrics
 from monitor.model.manifest import Manifest
 from monitor.pipeline import Pipeline
 from monitor.ports import Polled, Sink, Source
-from monitor.status import OpenIncident, PartitionStatus, SeenReject, Status, StreamScore, WarmingStream
+from monitor.status import OpenIncident, PartitionStatus, SeenReject, SharedName, Status, StreamScore, WarmingStream
 
 log = logs.get("service")
 
@@ -256,4 +256,5 @@ class Service:
                 WarmingStream(table.names[slot], int(table.count[slot]), pipeline.store.window)
                 for slot in np.flatnonzero(warming)[:_SHOWN_WARMING].tolist()
             ),
+            shared=tuple(SharedName(name, partitions) for name, partitions in table.shared()),
         )

@@ -52,6 +52,12 @@ class WarmingStream:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedName:
+    stream: str
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     state: str  # starting, running, stopping
     not_ready: tuple[str, ...]  # why not, for people; empty means ready
@@ -73,6 +79,7 @@ class Status:
     worst: tuple[StreamScore, ...] = ()  # highest latest score first
     other_worst: float | None = None  # highest latest score of all streams not in `worst`
     warming: tuple[WarmingStream, ...] = field(default=())  # at most 50
+    shared: tuple[SharedName, ...] = ()  # names live in several partitions: the input is not keyed by stream
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@ partition: one name in two partitions is two streams, so that no partition's ale
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf, nan
 
@@ -14,6 +15,7 @@ import numpy as np
 from monitor.batch import Float64, Int64
 
 _EVICTED_SHARE = 64
+_SHARED_KEPT = 20
 
 
 class StreamTable:
@@ -24,6 +26,8 @@ class StreamTable:
         self._on_grow = on_grow
         self._index: dict[int, dict[str, int]] = {}
         self._free: list[int] = []
+        self._shared: deque[str] = deque(maxlen=_SHARED_KEPT)
+        self.shared_count = 0  # streams that came under a name that was live in another partition: not keyed by stream
         self.capacity = 0
         self.names: list[str] = []
         self.partition: Int64 = np.empty(0, np.int64)  # -1: free
@@ -55,9 +59,10 @@ class StreamTable:
     def full(self, partition: int) -> bool:
         return self.live(partition) >= self.max_streams
 
-    def elsewhere(self, partition: int, name: str) -> bool:
-        """Whether the name is live in another partition too: its producer does not key by stream."""
-        return any(name in index for other, index in self._index.items() if other != partition)
+    def shared(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Names that are live in several partitions, and those; the newest such names, at most twenty."""
+        found = ((name, tuple(p for p, index in self._index.items() if name in index)) for name in self._shared)
+        return [(name, partitions) for name, partitions in found if len(partitions) > 1]
 
     def add(self, partition: int, name: str) -> int:
         """The slot of a name, made if it is not live yet."""
@@ -74,6 +79,9 @@ class StreamTable:
         self.count[slot] = 0
         self.last_time[slot] = -inf
         self.score[slot] = nan
+        if any(name in other for number, other in self._index.items() if number != partition):
+            self.shared_count += 1
+            self._shared.append(name)
         return slot
 
     def remove(self, slots: Int64) -> None:

@@ -119,17 +119,15 @@ class WindowStore:
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
             slots[rows] = self.streams.find(partition, [batch.stream[start + row] for row in rows.tolist()])
-        started = moved = 0
+        started, shared = 0, self.streams.shared_count
         for row in np.flatnonzero(slots < 0).tolist():
             partition, name = int(partitions[row]), batch.stream[start + row]
             known = len(self.streams)
             if self.streams.full(partition) and self.streams.find(partition, [name])[0] < 0:
-                return slots[:row], started, moved
+                return slots[:row], started, self.streams.shared_count - shared
             slots[row] = self.streams.add(partition, name)
-            if len(self.streams) > known:
-                started += 1
-                moved += self.streams.elsewhere(partition, name)
-        return slots, started, moved
+            started += len(self.streams) - known
+        return slots, started, self.streams.shared_count - shared
 
     def _advance(self, part: Batch, slots: Int64, clock: Float64, start: int) -> tuple[Windows, dict[str, int]]:
         """Writes the events that enter, and gathers the windows they close; `start` is the part's first row."""

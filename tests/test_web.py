@@ -23,7 +23,7 @@ from prometheus_client.openmetrics import parser
 from monitor import config
 from monitor.errors import MonitorError
 from monitor.metrics import Metrics
-from monitor.status import OpenIncident, SeenReject, Status, StreamScore, WarmingStream
+from monitor.status import OpenIncident, SeenReject, SharedName, Status, StreamScore, WarmingStream
 from monitor.web import markup, page
 from monitor.web import server as web
 from tests import status_example as example
@@ -327,6 +327,7 @@ def named(name: str) -> Status:
         last_rejects=(SeenReject(name, name, name, 0, 1),),
         worst=(StreamScore(name, math.inf),),
         warming=(WarmingStream(name, 1, 2),),
+        shared=(SharedName(name, (0, 2)),),
     )
 
 
@@ -377,6 +378,11 @@ def test_a_threshold_from_the_configuration_is_shown_beside_the_calibrated_one()
     text = read(page.render(replace(example.busy(), threshold=1.5))).text
     assert "1.50 (set in the configuration; calibrated 0.874)" in text
     assert "set in the configuration" not in read(page.render(example.busy())).text
+
+
+def test_a_name_in_two_partitions_is_shown_only_where_there_is_one(service: Service) -> None:
+    assert "key the input by stream" not in page.render(example.busy())
+    assert "0, 2" in page.render(replace(example.busy(), shared=(SharedName("pump-7", (0, 2)),)))
 
 
 def test_an_empty_page_says_what_to_expect(service: Service) -> None:

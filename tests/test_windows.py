@@ -208,6 +208,7 @@ def test_a_name_in_two_partitions_is_two_streams_and_is_counted() -> None:
     both = store(window=2)
     steps = list(both.push(batch([Event(0, "a", 1.0, (0.0, 0.0)), Event(1, "a", 2.0, (1.0, 1.0))], 0)))
     assert sum(step.moved for step in steps) == 1
+    assert both.streams.shared() == [("a", (0, 1))]
     assert len(both.streams) == 2
 
 

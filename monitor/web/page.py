@@ -95,7 +95,13 @@ def _page(status: Status, stuck: str | None) -> Html:
             tag(
                 "div",
                 tag("div", _open_incidents(status), _worst(status), _rejects(status)),
-                tag("div", _model(status.model, status.threshold), _assignment(status), _warming(status)),
+                tag(
+                    "div",
+                    _model(status.model, status.threshold),
+                    _assignment(status),
+                    _shared(status),
+                    _warming(status),
+                ),
                 class_="columns",
             ),
             _footer(),
@@ -276,6 +282,16 @@ def _assignment(status: Status) -> Html:
     ]
     heads = (">Partition", ">Lag", ">Position", ">Streams", ">Warming")
     return _section("Assignment", heads, rows, total=len(status.partitions), before=names)
+
+
+def _shared(status: Status) -> Html:
+    if not status.shared:
+        return join(())
+    rows = [
+        (_name(name.stream), tag("td", ", ".join(map(str, name.partitions)), class_="n"))
+        for name in status.shared[:ROWS]
+    ]
+    return _section("One name, several partitions: key the input by stream", ("Stream", ">Partitions"), rows)
 
 
 def _warming(status: Status) -> Html:
