@@ -1,4 +1,4 @@
-"""A local broker that asks who you are (SASL/PLAIN) and what you may (StandardAuthorizer)."""
+"""Local brokers that ask who you are: by password (SASL/PLAIN, with rights for each user) or by certificate (TLS)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trustme
+from cryptography.hazmat.primitives import serialization
 from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
@@ -55,3 +57,34 @@ def allow(node: LocalKafka, user: str, rights: dict[tuple[ResourceType, str], li
         )
     finally:
         admin.close()
+
+
+@contextmanager
+def tls_kafka(folder: Path) -> Iterator[LocalKafka]:
+    """Mutual TLS: only clients with a certificate of its authority. Writes `ca.pem` and `client.pem` into the folder."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    _write(authority.issue_cert("127.0.0.1"), folder / "server.pem")
+    _write(authority.issue_cert("member@example.org"), folder / "client.pem")
+    port, controller = free_ports(2)
+    settings = {
+        "listeners": f"SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"SSL://127.0.0.1:{port}",
+        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "SSL",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(folder / "server.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(folder / "ca.pem"),
+        "ssl.client.auth": "required",
+    }
+    with LocalKafka(folder / "node", port, controller_port=controller, settings=settings) as node:
+        yield node
+
+
+def _write(certificate: trustme.LeafCert, path: Path) -> None:
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    pkcs8 = key.private_bytes(  # the only form that Kafka reads
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(pkcs8 + b"".join(link.bytes() for link in certificate.cert_chain_pems))

@@ -22,6 +22,7 @@ from monitor.kafka.source import KafkaSource
 from monitor.kafka.topics import Topics as KafkaTopics
 from monitor.kafka.topics import require
 from tests.brokers import Topics
+from tests.secured import tls_kafka
 
 NOBODY = config.Kafka(bootstrap_servers="127.0.0.1:1", options={"bootstrap_timeout_ms": 300})
 
@@ -292,3 +293,22 @@ def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(topics: Topics, produ
     finally:
         admin.close()
         source.close()
+
+
+def test_a_member_with_a_certificate_joins_over_mutual_tls_and_one_without_is_led_to_the_setting(
+    tmp_path: Path,
+) -> None:
+    with tls_kafka(tmp_path) as node:
+        tls = config.Tls(enabled=True, ca_file=tmp_path / "ca.pem", certificate_file=tmp_path / "client.pem")
+        with KafkaTopics(settings(node.bootstrap, tls=tls), config.Topics()) as client:
+            client.create(client.inspect())
+            assert [state.problem for state in client.inspect()] == ["", "", ""]
+        source = KafkaSource(settings(node.bootstrap, tls=tls), "events")
+        deadline = time.monotonic() + 30
+        while not source.joined():
+            source.poll()
+            assert time.monotonic() < deadline
+        source.close()
+        bare = settings(node.bootstrap, tls=config.Tls(enabled=True, ca_file=tmp_path / "ca.pem"))
+        with pytest.raises(UnavailableError, match=r"check kafka\.sasl and kafka\.tls"):
+            KafkaSource(bare, "events")
