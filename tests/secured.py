@@ -61,7 +61,7 @@ def allow(node: LocalKafka, user: str, rights: dict[tuple[ResourceType, str], li
 
 @contextmanager
 def tls_kafka(folder: Path) -> Iterator[LocalKafka]:
-    """Mutual TLS: only clients with a certificate of its authority. Writes `ca.pem` and `client.pem` into the folder."""
+    """Mutual TLS: clients need a certificate of its authority. Writes `ca.pem` and `client.pem` into the folder."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     _write(authority.issue_cert("127.0.0.1"), folder / "server.pem")
