@@ -58,8 +58,8 @@ def configure(
     format: Literal["auto", "json", "text"] = "auto",
     level: Literal["debug", "info", "warning", "error"] = "info",
     stream: TextIO | None = None,
-) -> None:
-    """Send everything to `stream` (standard error), replacing what was configured before.
+) -> bool:
+    """Send everything to `stream` (standard error), replacing what was configured before; returns whether as JSON.
 
     The level is this program's; libraries speak from warning upwards, and at most once per 10 s for the same thing.
     """
@@ -75,6 +75,7 @@ def configure(
     root.setLevel(logging.WARNING)
     logging.getLogger(_ROOT).setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    return not as_text
 
 
 class Deduplicate(logging.Filter):

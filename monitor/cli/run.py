@@ -15,6 +15,7 @@ from monitor import detector, logs
 from monitor.assembly import assemble
 from monitor.cli import config_option
 from monitor.config import Settings, loading
+from monitor.errors import MonitorError
 from monitor.health import Health
 from monitor.kafka.connect import check_options
 from monitor.kafka.sink import KafkaSink
@@ -37,8 +38,23 @@ def run(config: Path | None) -> None:
     are away are waited for. Probes, metrics and the status page are on web.port.
     """
     settings = loading.load(config)
-    logs.configure(settings.log.format, settings.log.level)
-    serve(settings, str(config) if config else "")
+    as_json = logs.configure(settings.log.format, settings.log.level)
+    context = click.get_current_context()
+    try:
+        serve(settings, str(config) if config else "")
+    except Exception as error:
+        if not as_json or context.meta["monitor.debug"]:
+            raise  # the command line prints it
+        context.exit(_log_failure(error))
+
+
+def _log_failure(error: Exception) -> int:
+    """Among lines of JSON the last one is JSON too; returns the exit code."""
+    if isinstance(error, MonitorError):
+        log.error("failed", error=error.message, hint=error.hint)
+        return error.exit_code
+    log.error("failed", error=f"{type(error).__name__}: {error}", hint="Run again with --debug.")
+    return 1
 
 
 def serve(settings: Settings, config_name: str) -> None:

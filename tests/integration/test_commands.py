@@ -25,6 +25,8 @@ def test_run_without_its_topics_ends_with_the_command_that_makes_them(deploy: Ma
     command = f"monitor topics --create -c {deployment.file}"
     assert f"topic '{deployment.topics.input.name}' (topics.input) does not exist" in said(service.log)
     assert command in said(service.log)
+    (failed,) = service.lines("failed")  # in a log of JSON lines this one is JSON too
+    assert failed["hint"] == f"Make it with: {command}"
 
     shown = deployment.start("topics")
     assert shown.ends() == 1, shown.tail()
