@@ -20,14 +20,14 @@ _SHORTEST_IDLE = 3600.0
 def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], float] = lambda: 0.0) -> Pipeline:
     """The same pipeline for the service, for `replay` and for tests; `clock` only times the stages."""
     manifest = detector.manifest
-    max_gap = settings.windows.max_gap or manifest.training.max_gap
-    idle_timeout = settings.windows.idle_timeout or max(_SHORTEST_IDLE, 10 * max_gap)
+    max_gap = _given(settings.windows.max_gap, manifest.training.max_gap)
+    idle_timeout = _given(settings.windows.idle_timeout, max(_SHORTEST_IDLE, 10 * max_gap))
     if idle_timeout <= max_gap:
         raise ConfigError(
             f"windows.idle_timeout ({idle_timeout:g} s) must exceed windows.max_gap ({max_gap:g} s)",
             "Otherwise a stream is forgotten before its window may be emptied.",
         )
-    threshold = settings.model.threshold or manifest.calibration.threshold
+    threshold = _given(settings.model.threshold, manifest.calibration.threshold)
     return Pipeline(
         Decoder(manifest.feature_names, settings.events),
         WindowStore(
@@ -47,3 +47,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
         threshold,
         clock,
     )
+
+
+def _given(setting: float | None, otherwise: float) -> float:
+    return otherwise if setting is None else setting

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from kafka import KafkaConsumer, TopicPartition
-
 from monitor import config
 from monitor.batch import Record
-from monitor.errors import MonitorError, UnavailableError
-from monitor.kafka.connect import options, translated
+from monitor.errors import UnavailableError
+from monitor.kafka.connect import translated
+from monitor.kafka.reader import reader
 
 _PATIENCE = 30.0  # s without a record before the end: the brokers are gone
 
@@ -29,27 +28,9 @@ def read(
     The end is fixed when the read begins: records that arrive meanwhile are not read. `progress` is told the records
     read so far and the offsets to read in all.
     """
-    with translated(kafka, f"reading {topic}"):
-        consumer = KafkaConsumer(
-            **options(
-                kafka,
-                "consumer",
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="earliest",
-                max_poll_records=kafka.poll_records,
-                allow_auto_create_topics=False,
-            )
-        )
-    try:
-        with translated(kafka, f"reading {topic}"):
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise MonitorError(
-                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "See: monitor topics"
-                )
-            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+    doing = f"reading {topic}"
+    with reader(kafka, topic, doing) as (consumer, partitions):
+        with translated(kafka, doing):
             first = consumer.beginning_offsets(partitions)
             end = consumer.end_offsets(partitions)
             begin = {p: max(first[p], from_offset or 0) for p in partitions}
@@ -69,7 +50,7 @@ def read(
         done = 0
         waited = 0.0
         while remaining:
-            with translated(kafka, f"reading {topic}"):
+            with translated(kafka, doing):
                 polled = consumer.poll(timeout_ms=500)
                 # The position moves past transaction markers too: it, not the last record, says when all is read.
                 remaining = [p for p in remaining if (consumer.position(p) or 0) < end[p]]
@@ -77,11 +58,10 @@ def read(
             waited = 0.0 if polled else waited + 0.5
             if waited > _PATIENCE:
                 raise UnavailableError(
-                    f"reading {topic}: no record for {_PATIENCE:g} s, {total - done} offsets are missing"
+                    f"{doing}: no record for {_PATIENCE:g} s, {total - done} offsets are missing",
+                    "Do all brokers of the topic answer?",
                 )
             done += len(batch)
             progress(done, total)
             if batch:
                 yield batch
-    finally:
-        consumer.close(autocommit=False)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from kafka import KafkaConsumer, TopicPartition
-
 from monitor import config
 from monitor.batch import Record
-from monitor.errors import MonitorError
-from monitor.kafka.connect import options, translated
+from monitor.kafka.connect import translated
+from monitor.kafka.reader import reader
 
 
 def follow(
@@ -18,27 +16,11 @@ def follow(
 ) -> Iterator[Sequence[Record] | None]:
     """Batches of committed records of all partitions; an empty batch when nothing came for `poll_seconds`.
 
-    None is yielded each time the log's end, as it was when the read began, has been reached; once, then never again.
+    None is yielded once: when the log's end, as it was when the read began, has been reached.
     """
-    with translated(kafka, f"following {topic}"):
-        consumer = KafkaConsumer(
-            **options(
-                kafka,
-                "consumer",
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                allow_auto_create_topics=False,
-            )
-        )
-    try:
-        with translated(kafka, f"following {topic}"):
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise MonitorError(
-                    f"topic {topic!r} does not exist on {kafka.bootstrap_servers}", "See: monitor topics"
-                )
-            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+    doing = f"following {topic}"
+    with reader(kafka, topic, doing) as (consumer, partitions):
+        with translated(kafka, doing):
             consumer.assign(partitions)
             end = consumer.end_offsets(partitions)
             begin = consumer.beginning_offsets(partitions) if start == "beginning" else end
@@ -46,12 +28,10 @@ def follow(
                 consumer.seek(partition, begin[partition])
         reached = False
         while True:
-            with translated(kafka, f"following {topic}"):
+            with translated(kafka, doing):
                 polled = consumer.poll(timeout_ms=round(poll_seconds * 1000))
                 caught_up = reached or all((consumer.position(p) or 0) >= end[p] for p in partitions)
             yield [record for records in polled.values() for record in records]
             if caught_up and not reached:
                 reached = True
                 yield None
-    finally:
-        consumer.close(autocommit=False)
