@@ -15,10 +15,11 @@ from math import inf
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor import config
 from monitor.alerts import SEVERITIES, Alert, Evidence, Feature, Severity, Status, identity, moment
-from monitor.batch import Batch, Departure, Float32, Float64, Scores, Windows
+from monitor.batch import Batch, Departure, Float32, Float64, Int64, Scores, Windows
 
 _Key = tuple[int, str]  # partition, stream
 
@@ -106,6 +107,7 @@ class Incidents:
         self._threshold = threshold
         self._origin = origin
         self._loud: dict[_Key, _Loud] = {}
+        self._followed = np.zeros(0, np.bool_)  # by slot; all that most events cost
 
     def open(self) -> Iterator[tuple[int, str, Severity, Incident]]:
         """Partition, stream, severity and facts of each open incident."""
@@ -121,14 +123,14 @@ class Incidents:
         for departure in departures:
             told.extend(self._depart(departure))
         anomalous = score > 1
-        rows = windows.row.tolist()
-        quiet = 0 if self._loud else int(np.append(anomalous, True).argmax())  # rows before anything happens
-        for i in range(quiet, len(rows)):  # from there on normal scores count too
-            row = rows[i]
+        self._follow_slots(windows.slot, anomalous)
+        for i in np.flatnonzero(self._followed[windows.slot]).tolist():
+            row = int(windows.row[i])
             key = (int(batch.partition[row]), batch.stream[row])
             loud = self._loud.get(key)
             if loud is None:
                 if not anomalous[i]:
+                    self._followed[windows.slot[i]] = False
                     continue
                 loud = self._loud[key] = _Loud()
             point = Point(row, float(batch.time[row]), int(batch.offset[row]))
@@ -136,7 +138,17 @@ class Incidents:
             told.extend(self._step(key, loud, point, peak))
             if loud.incident is None and not loud.recent and point.time >= loud.cooling_until:
                 del self._loud[key]
+            self._followed[windows.slot[i]] = key in self._loud
         return told
+
+    def _follow_slots(self, slot: Int64, anomalous: NDArray[np.bool_]) -> None:
+        """Whose scores need a look: the streams that are not quiet, and those with an anomalous score now.
+
+        A slot that passed to another stream may still be marked; its first score unmarks it.
+        """
+        if len(slot) and len(self._followed) <= (highest := int(slot.max())):
+            self._followed = np.append(self._followed, np.zeros(highest + 1, np.bool_))
+        self._followed[slot[anomalous]] = True
 
     def drop(self, partition: int) -> None:
         """Forgets a partition that moved to another member, without a word: the other member tells."""

@@ -36,7 +36,7 @@ STAGES = ("poll", "decode", "window", "score", "incidents", "publish")
 KINDS: tuple[str, ...] = get_args(alerts.Kind)
 STATUSES: tuple[str, ...] = get_args(alerts.Status)
 EVICTIONS = ("idle", "capacity")
-BROKER_ERRORS = ("connect", "poll", "publish", "commit", "other")
+BROKER_ERRORS = ("connect", "poll", "publish")  # a commit is the end of a publish
 OTHER = "_other"
 
 # Geometric, six steps a decade; 1 (the alert line) and the default severity bands 2 and 5 are bounds of their own.
@@ -252,8 +252,8 @@ class Metrics:
         self._broker_up.set(up)
 
     def broker_error(self, kind: str) -> None:
-        """A talk with the brokers failed and is tried again; a kind not in BROKER_ERRORS counts as `other`."""
-        self._broker_errors.labels(kind if kind in BROKER_ERRORS else "other").inc()
+        """A talk with the brokers failed and is tried again; `kind` is one of BROKER_ERRORS."""
+        self._broker_errors.labels(kind).inc()
 
     def rebalanced(self) -> None:
         """The assignment of this member changed."""

@@ -66,7 +66,8 @@ class Service:
         self._reported = -_REPORT_EVERY
 
     def stop(self) -> None:
-        """Asks the loop to leave at its own pace; may be called from a signal handler."""
+        """Unready at once; the loop leaves at its own pace. May be called from a signal handler."""
+        self._health.stop()
         self._stop.set()
 
     def run(self) -> None:
@@ -85,12 +86,19 @@ class Service:
             self._state = "stopping"
             self._report(force=True)
             sink.close()
-            source.close()
+            self._leave(source)
         log.info("stopped", events=self._totals["events"], alerts=self._totals["alerts"])
 
     def _turn(self, source: Source, sink: Sink) -> None:
         begun = time.perf_counter()
-        polled = source.poll()
+        try:
+            polled = source.poll()
+        except UnavailableError as error:
+            self._metrics.broker_error("poll")
+            self._lost_brokers(error.message)
+            self._stop.wait(_FIRST_WAIT)
+            self._report()
+            return
         waited = time.perf_counter() - begun
         self._move(polled)
         if polled.records:
@@ -98,6 +106,12 @@ class Service:
             self._publish(source, sink, outcome, waited)
         self._watch_brokers(source)
         self._report()
+
+    def _leave(self, source: Source) -> None:
+        try:
+            source.close()
+        except UnavailableError as error:  # the group will notice by itself, after the session time-out
+            log.warning("left without a word to the group", why=error.message)
 
     def _publish(self, source: Source, sink: Sink, outcome: Outcome, waited: float) -> None:
         """Publishes and commits; while the brokers do not take it, waits as a member that reads nothing."""
@@ -115,13 +129,23 @@ class Service:
                         f"stopped before the last batch could be published: {error.message}",
                         "Nothing is lost: its records are not committed and will be read again.",
                     ) from error
-            self._move(source.idle(wait))
-            self._report()
+            self._idle(source, wait)
             wait = min(2 * wait, _LONGEST_WAIT)
         if committed:
             self._metrics.committed()
         seconds = {**outcome.seconds, "poll": waited, "publish": time.perf_counter() - begun}
         self._observe(replace(outcome, seconds=seconds))
+
+    def _idle(self, source: Source, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            try:
+                self._move(source.idle(min(left, _REPORT_EVERY)))
+            except UnavailableError as error:
+                self._metrics.broker_error("poll")
+                self._lost_brokers(error.message)
+                self._stop.wait(min(left, _FIRST_WAIT))
+            self._report()
 
     def _observe(self, outcome: Outcome) -> None:
         self._metrics.observe(outcome, time.time())
@@ -205,7 +229,7 @@ class Service:
         self._reported = now
         self._rate.append((now, self._totals["events"]))
         status = self._status()
-        self._health.status = status
+        self._health.report(status)
         self._metrics.refresh(status)
         if self._new_rejects and (force or now - self._rejects_logged >= _REJECTS_LOGGED_EVERY):
             self._rejects_logged = now

@@ -35,6 +35,14 @@ class Step:
     reason: str = "idle"
 
 
+_SLOTS: dict[tuple[int, str], int] = {}
+
+
+def slot_of(step: Step) -> int:
+    """As the window store does it: every stream has a slot of its own."""
+    return _SLOTS.setdefault((step.partition, step.stream), len(_SLOTS))
+
+
 def shares(offset: int) -> list[float]:
     """Feature errors of an event, told apart by its offset; their mean is 1."""
     first = (offset % 7 + 1) / 10
@@ -64,6 +72,7 @@ def _update(incidents: Incidents, steps: Sequence[Step], first_offset: int) -> l
     offset = np.arange(first_offset, first_offset + len(steps))
     score = np.array([step.score for step in steps if step.score is not None], np.float64)
     observed = np.repeat(offset[row, None, None], len(FEATURES), axis=2).astype(np.float32)
+    slot = np.array([slot_of(steps[r]) for r in row.tolist()], np.int64)
     feature_error = np.array([shares(n) for n in offset[row]], np.float32).reshape(-1, len(FEATURES))
     batch = Batch(
         [step.stream for step in steps],
@@ -76,7 +85,7 @@ def _update(incidents: Incidents, steps: Sequence[Step], first_offset: int) -> l
     # The higher the score the further from what was expected; whole numbers, so that equal scores are equally far.
     expected = (observed[:, 0] - np.round(1000 * score[:, None])).astype(np.float32)
     scores = Scores((score * THRESHOLD).astype(np.float32), feature_error, expected)
-    return incidents.update(batch, Windows(observed, row, np.zeros(len(row), np.int64)), scores, score, left)
+    return incidents.update(batch, Windows(observed, row, slot), scores, score, left)
 
 
 def run(incidents: Incidents, steps: Sequence[Step], cuts: Sequence[int] = ()) -> list[Alert]:

@@ -125,7 +125,7 @@ def test_the_status_sets_every_gauge() -> None:
     registry, metrics = made()
     metrics.broker(True)
     metrics.broker_error("publish")
-    metrics.broker_error("something new")
+    metrics.broker_error("poll")
     metrics.rebalanced()
     metrics.committed()
     metrics.model_loaded(NOW - 3)
@@ -135,7 +135,7 @@ def test_the_status_sets_every_gauge() -> None:
         ("ready", {}, 1),
         ("broker_up", {}, 1),
         ("broker_errors_total", {"kind": "publish"}, 1),
-        ("broker_errors_total", {"kind": "other"}, 1),
+        ("broker_errors_total", {"kind": "poll"}, 1),
         ("rebalances_total", {}, 1),
         ("commits_total", {}, 1),
         ("model_last_successful_load_timestamp_seconds", {}, NOW - 3),

@@ -1,0 +1,184 @@
+"""The loop around the pipeline, on lists: what the probes see, and what a failing source does to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor import config, detector
+from monitor.assembly import assemble
+from monitor.batch import Outcome
+from monitor.errors import MonitorError, UnavailableError
+from monitor.health import Health
+from monitor.metrics import Metrics
+from monitor.ports import Polled
+from monitor.service import Service
+from tests.fakes import ListBroker, ListSink, ListSource
+from tests.models import FEATURES, START, tiny_artefact
+
+PATIENCE = 20.0
+
+
+def event(row: int) -> bytes:
+    return msgspec.json.encode({"stream": "a", "time": START + row, "features": dict.fromkeys(FEATURES, 0.5)})
+
+
+class Member:
+    """A service on lists, in a thread of its own."""
+
+    def __init__(self, folder: Path, connect: Callable[[], tuple[ListSource, ListSink]]) -> None:
+        settings = config.Settings(model=config.Model(path=folder), events=config.Events(max_age=None, max_ahead=1e12))
+        model = detector.load(folder, settings.model)
+        self.registry = CollectorRegistry()
+        self.health = Health(60, time.monotonic)
+        metrics = Metrics(self.registry, model.manifest, settings)
+        self.service = Service(settings, model.manifest, assemble(settings, model), connect, metrics, self.health)
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except BaseException as error:
+            self.error = error
+
+    def ends(self) -> BaseException | None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        return self.error
+
+    def ready(self) -> bool:
+        status = self.health.status
+        return status is not None and status.ready
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class SlowSink(ListSink):
+    """Holds a publish until it is let go."""
+
+    def __init__(self, broker: ListBroker, source: ListSource) -> None:
+        super().__init__(broker, source)
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+
+    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+        self.entered.set()
+        assert self.let_go.wait(PATIENCE)
+        return super().publish(outcome, positions)
+
+
+class FailingSource(ListSource):
+    """Its polls and its close fail as often as told."""
+
+    failures = 2
+
+    def poll(self) -> Polled:
+        if self.failures:
+            self.failures -= 1
+            raise UnavailableError("polling: a:1 does not answer")
+        time.sleep(0.001)
+        return super().poll()
+
+    def close(self) -> None:
+        super().close()
+        raise UnavailableError("leaving the group: a:1 does not answer")
+
+
+class RefusingSink(ListSink):
+    """Never takes anything."""
+
+    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+        raise UnavailableError("publishing: a:1 does not answer")
+
+
+class GreedySource(ListSource):
+    """Notes what is asked of it while the sink refuses."""
+
+    idled = 0
+
+    def idle(self, seconds: float) -> Polled:
+        self.idled += 1
+        time.sleep(0.001)
+        return super().idle(seconds)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_artefact(tmp_path_factory.mktemp("artefact") / "model")
+
+
+def broker_with(rows: Sequence[bytes]) -> ListBroker:
+    broker = ListBroker()
+    for row in rows:
+        broker.put(0, row)
+    return broker
+
+
+def test_a_stop_is_seen_by_the_probe_before_the_batch_in_hand_is_published(folder: Path) -> None:
+    broker = broker_with([event(0)])
+    source = ListSource(broker)
+    sink = SlowSink(broker, source)
+    member = Member(folder, lambda: (source, sink))
+    assert sink.entered.wait(PATIENCE)
+    member.service.stop()
+    status = member.health.status
+    assert status is not None
+    assert (status.state, status.ready) == ("stopping", False)
+    assert broker.committed == {}
+    sink.let_go.set()
+    assert member.ends() is None
+    assert broker.committed == {0: 1}
+
+
+def test_a_poll_that_fails_is_tried_again_and_a_group_that_cannot_be_left_is_left(folder: Path) -> None:
+    broker = broker_with([event(row) for row in range(3)])
+    source = FailingSource(broker)
+    member = Member(folder, lambda: (source, ListSink(broker, source)))
+    until(lambda: broker.committed == {0: 3})
+    until(member.ready)
+    member.service.stop()
+    assert member.ends() is None
+    assert member.registry.get_sample_value("monitor_broker_errors_total", {"kind": "poll"}) == 2
+
+
+def test_while_the_sink_refuses_nothing_more_is_taken_and_a_stop_says_what_was_left(folder: Path) -> None:
+    broker = broker_with([event(0)])
+    source = GreedySource(broker)
+    member = Member(folder, lambda: (source, RefusingSink(broker, source)))
+    until(lambda: source.idled > 3)
+    broker.put(0, event(1))
+    assert source.positions == {0: 1}
+    assert not member.ready()
+    member.service.stop()
+    error = member.ends()
+    assert isinstance(error, MonitorError)
+    assert error.hint == "Nothing is lost: its records are not committed and will be read again."
+    assert broker.committed == {}
+
+
+def test_a_stop_before_any_broker_answered_ends_at_once(folder: Path) -> None:
+    def connect() -> tuple[ListSource, ListSink]:
+        raise UnavailableError("connecting: a:1 does not answer", "Is it there?")
+
+    member = Member(folder, connect)
+    kinds = {"kind": "connect"}
+    until(lambda: bool(member.registry.get_sample_value("monitor_broker_errors_total", kinds)))
+    until(lambda: "a:1" in str(member.health.status))
+    status = member.health.status
+    assert status is not None
+    assert status.not_ready == ("Kafka: connecting: a:1 does not answer Is it there?",)
+    member.service.stop()
+    assert member.ends() is None
