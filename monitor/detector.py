@@ -12,7 +12,7 @@ import onnxruntime
 
 from monitor import config
 from monitor.batch import Float32, Scores
-from monitor.errors import ArtefactError, UsageError
+from monitor.errors import ArtefactError, UsageError, install_hint
 from monitor.model import artefact
 from monitor.model.artefact import GRAPH, Artefact
 from monitor.model.manifest import Manifest
@@ -93,7 +93,7 @@ def load(folder: Path, settings: config.Model, expected_features: Sequence[str] 
     except ModuleNotFoundError as error:
         raise UsageError(
             f"model.runtime is torch, but the module {error.name} is not installed",
-            "Install it with `pip install 'anomaly-monitor[train]'`, or set model.runtime to onnx.",
+            f"{install_hint('train')} (or set model.runtime to onnx)",
         ) from error
     detector: Detector = reference.TorchDetector(loaded, settings.threads)
     return detector

@@ -20,6 +20,11 @@ class MonitorError(Exception):
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
 
+def install_hint(extra: str) -> str:
+    """What to do where a library of an extra is missing."""
+    return f"Install the extra in a clone of the project: pip install '.[{extra}]'"
+
+
 class UsageError(MonitorError):
     """Bad usage or configuration: nothing was started (exit code 2)."""
 

@@ -6,7 +6,6 @@ they came from are committed. What is killed in between is read again; a publish
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -28,6 +27,7 @@ log = logs.get("service")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between two attempts to reach the brokers
 _REPORT_EVERY = 1.0  # s
+_SLICE = 0.2  # s
 _REJECTS_LOGGED_EVERY = 10.0  # s
 _RATE_OVER = 10  # reports
 _SHOWN_INCIDENTS, _SHOWN_REJECTS, _SHOWN_WARMING = 100, 20, 50
@@ -52,7 +52,8 @@ class Service:
         self._connect = connect
         self._metrics = metrics
         self._health = health
-        self._stop = threading.Event()
+        self._stopping = False  # not an Event: its lock may be held by the very code that a signal handler interrupts
+        self._uncommitted = False  # published, but a rebalance kept the offsets from being committed
         self._started_at = time.time()
         self._state = "starting"
         self._waiting_for = "not connected to Kafka yet"  # empty once the group has given this member its share
@@ -68,7 +69,7 @@ class Service:
     def stop(self) -> None:
         """Unready at once; the loop leaves at its own pace. May be called from a signal handler."""
         self._health.stop()
-        self._stop.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Until `stop`: then the batch in hand is published and committed, and the group left."""
@@ -80,8 +81,9 @@ class Service:
         self._source = source
         try:
             self._state, self._waiting_for = "running", "joining the group"
-            while not self._stop.is_set():
+            while not self._stopping:
                 self._turn(source, sink)
+            self._settle(source, sink)
         finally:
             self._state = "stopping"
             self._report(force=True)
@@ -96,16 +98,26 @@ class Service:
         except UnavailableError as error:
             self._metrics.broker_error("poll")
             self._lost_brokers(error.message)
-            self._stop.wait(_FIRST_WAIT)
-            self._report()
+            self._wait(_FIRST_WAIT)
             return
         waited = time.perf_counter() - begun
         self._move(polled)
         if polled.records:
             outcome = self._pipeline.process(polled.records)
             self._publish(source, sink, outcome, waited)
+        else:
+            self._settle(source, sink)
         self._watch_brokers(source)
         self._report()
+
+    def _settle(self, source: Source, sink: Sink) -> None:
+        """Commits what was published while the group was being rebalanced, as soon as that is over."""
+        if self._uncommitted and source.joined():
+            try:
+                self._uncommitted = not sink.publish(Outcome(), source.positions)
+            except UnavailableError as error:
+                self._metrics.broker_error("publish")
+                self._lost_brokers(error.message)
 
     def _leave(self, source: Source) -> None:
         try:
@@ -124,27 +136,35 @@ class Service:
             except UnavailableError as error:
                 self._metrics.broker_error("publish")
                 self._lost_brokers(str(error.message))
-                if self._stop.is_set():
+                if self._stopping:
                     raise MonitorError(
                         f"stopped before the last batch could be published: {error.message}",
                         "Nothing is lost: its records are not committed and will be read again.",
                     ) from error
             self._idle(source, wait)
             wait = min(2 * wait, _LONGEST_WAIT)
+        self._uncommitted = not committed
         if committed:
             self._metrics.committed()
         seconds = {**outcome.seconds, "poll": waited, "publish": time.perf_counter() - begun}
         self._observe(replace(outcome, seconds=seconds))
 
+    def _wait(self, seconds: float) -> None:
+        """Lets time pass, in slices: a signal is noticed soon and the loop is seen to turn."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping:
+            time.sleep(min(left, _SLICE))
+            self._report()
+
     def _idle(self, source: Source, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+        while (left := until - time.monotonic()) > 0 and not self._stopping:
             try:
                 self._move(source.idle(min(left, _REPORT_EVERY)))
             except UnavailableError as error:
                 self._metrics.broker_error("poll")
                 self._lost_brokers(error.message)
-                self._stop.wait(min(left, _FIRST_WAIT))
+                self._wait(min(left, _FIRST_WAIT))
             self._report()
 
     def _observe(self, outcome: Outcome) -> None:
@@ -179,15 +199,13 @@ class Service:
 
     def _wait_for_brokers(self) -> tuple[Source, Sink] | None:
         wait = _FIRST_WAIT
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 ends = self._connect()
             except UnavailableError as error:
                 self._metrics.broker_error("connect")
                 self._lost_brokers(f"{error.message} {error.hint}".strip())
-                until = time.monotonic() + wait
-                while time.monotonic() < until and not self._stop.wait(0.2):
-                    self._report()
+                self._wait(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
                 self._found_brokers()

@@ -85,13 +85,17 @@ class WindowStore:
         return np.minimum(self.streams.count[slots], self.window)
 
     def _clocks(self, batch: Batch) -> tuple[Float64, NDArray[np.bool_]]:
-        """(N,) each event's partition clock, the newest event time so far; (N,) whether the idle leave before it."""
+        """(N,) each event's partition clock, the newest time so far; (N,) whether the idle leave before it.
+
+        A time ahead of its record's timestamp does not count: one wrong clock shall not make the others look idle.
+        """
         clock = np.empty(len(batch), np.float64)
         ticks = np.zeros(len(batch), np.bool_)
         for partition in np.unique(batch.partition).tolist():
             rows = np.flatnonzero(batch.partition == partition)
-            before = self._clock.get(partition, float(batch.time[rows[0]]))
-            times = np.maximum.accumulate(np.concatenate(([before], batch.time[rows])))
+            told = np.minimum(batch.time[rows], batch.arrival[rows])
+            before = self._clock.get(partition, float(told[0]))
+            times = np.maximum.accumulate(np.concatenate(([before], told)))
             clock[rows] = times[1:]
             ticks[rows] = np.diff(np.floor(times / self._tick)) > 0
             self._clock[partition] = float(times[-1])

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import docker
-import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from kafka.admin import KafkaAdminClient, NewTopic
 from testcontainers.core.container import DockerContainer
@@ -39,7 +38,7 @@ def docker_problem() -> str:
                 puller.images.pull(IMAGE)
             finally:
                 puller.close()
-    except (APIError, requests.RequestException) as error:
+    except (APIError, OSError) as error:
         return f"the Docker engine cannot give {IMAGE} ({_short(error)})"
     finally:
         engine.close()

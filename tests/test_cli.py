@@ -122,7 +122,8 @@ def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytes
     result = invoke("train")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: monitor train needs pyarrow, which is not installed\n  pip install 'anomaly-monitor[train]'\n"
+        "error: monitor train needs pyarrow, which is not installed\n"
+        "  Install the extra in a clone of the project: pip install '.[train]'\n"
     )
 
 

@@ -111,8 +111,8 @@ def test_summary_and_progress(tmp_path: Path) -> None:
     for words in (
         "299 (streams: 1, features: 2)",
         f"{manifest.training.fit_windows} fit",
-        f"{manifest.calibration.threshold:.4g}, below which ",
-        "(about 1 a day above it per stream)",
+        f"{manifest.calibration.threshold:.4g}, the largest of {manifest.calibration.windows} calibration errors",
+        "(too few windows for 1 a day per stream)",
         manifest.digest[:12],
         f"monitor replay FILES --model {tmp_path / 'm'}",
     ):
@@ -231,7 +231,8 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
-    assert said.getvalue() == "stopping after this step, the best epoch is kept (once more: end at once)\n"
+    kept = "no epoch has ended, so no model will be written"
+    assert said.getvalue() == f"stopping after this step, {kept} (once more: end at once)\n"
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -204,7 +204,7 @@ def test_without_torch_the_reference_says_what_to_install(folder: Path, monkeypa
         load(folder, config.Model(path=folder, runtime="torch"))
     assert str(caught.value) == (
         "model.runtime is torch, but the module torch is not installed\n"
-        "  Install it with `pip install 'anomaly-monitor[train]'`, or set model.runtime to onnx."
+        "  Install the extra in a clone of the project: pip install '.[train]' (or set model.runtime to onnx)"
     )
 
 

@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from monitor import config
 from monitor.batch import RawRecord
-from monitor.errors import MonitorError, UsageError
+from monitor.errors import MonitorError, UsageError, install_hint
 from monitor.events import Decoder
 from monitor.feeds import columns
 from monitor.feeds.columns import sniff, stem
@@ -105,7 +105,9 @@ def test_one_stream_a_file(tmp_path: Path) -> None:
     write(tmp_path, "a.b.csv", "x\n1\n2\n")
     table = read([str(tmp_path / "*.csv"), str(tmp_path / "b.csv")], Mapping(interval=60, start=1000))
     assert columns_of(table) == {"a.b": ([1000.0, 1060.0], [[1.0], [2.0]]), "b": ([1000.0], [[3.0]])}
-    assert table.notes == ("no time column: rows are taken to be 60 s apart",)
+    assert table.notes == (
+        "no time column: rows are taken to be 60 s apart; a column that holds it is named with --time-column",
+    )
     assert stem(Path("x/pump-7.ndjson.gz")) == "pump-7"
 
 
@@ -212,7 +214,7 @@ def test_only_parquet_needs_pyarrow(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": root}, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "3 1\nd.parquet: Parquet needs pyarrow\n  pip install 'anomaly-monitor[train]'\n"
+    assert done.stdout == f"3 1\nd.parquet: Parquet needs pyarrow\n  {install_hint('train')}\n"
 
 
 # Errors
@@ -571,3 +573,16 @@ def test_history_where_every_record_is_rejected() -> None:
     """When the rules reject everything the message says which."""
     with pytest.raises(MonitorError, match=r"no events: 1 of 1 records rejected as missing_feature: feature 'z'"):
         series_from_records([[record(0, event(1, x=1))]], ("z",), config.Events(), "topic events")
+
+
+def test_a_time_column_that_was_not_named_is_an_error_and_not_a_guess(tmp_path: Path) -> None:
+    """Rows a second apart would train a model whose gaps and budget fit no real stream."""
+    (tmp_path / "a.csv").write_text("ts,flow\n2026-03-01T00:00:00Z,1\n2026-03-01T00:01:00Z,2\n")
+    with pytest.raises(UsageError, match=r"a\.csv: no time column, but 'ts' holds times"):
+        read([str(tmp_path / "a.csv")])
+    assert read([str(tmp_path / "a.csv")], Mapping(ignore=("ts",))).series[0].time.tolist() == [0, 1]
+
+
+def test_a_folder_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        read([str(tmp_path)])

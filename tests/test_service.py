@@ -115,6 +115,18 @@ class GreedySource(ListSource):
         return super().idle(seconds)
 
 
+class RebalancedSink(ListSink):
+    """Publishes, but the offsets cannot be committed the first two times."""
+
+    refused = 0
+
+    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+        if self.refused < 2:
+            self.refused += 1
+            return False
+        return super().publish(outcome, positions)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artefact(tmp_path_factory.mktemp("artefact") / "model")
@@ -182,3 +194,14 @@ def test_a_stop_before_any_broker_answered_ends_at_once(folder: Path) -> None:
     assert status.not_ready == ("Kafka: connecting: a:1 does not answer Is it there?",)
     member.service.stop()
     assert member.ends() is None
+
+
+def test_offsets_that_a_rebalance_kept_from_being_committed_are_committed_without_new_records(folder: Path) -> None:
+    broker = broker_with([event(0)])
+    source = ListSource(broker)
+    sink = RebalancedSink(broker, source)
+    member = Member(folder, lambda: (source, sink))
+    until(lambda: broker.committed == {0: 1})
+    member.service.stop()
+    assert member.ends() is None
+    assert sink.refused == 2

@@ -106,7 +106,10 @@ def test_a_constant_column_has_scale_one_and_is_said() -> None:
     values[:, 1] = 0.1
     split = prepare([Series("s", series(400).time, values)], FEATURES, tiny_settings())
     assert split.scale[1] == 1
-    assert split.warnings == ("Constant in the fitting rows, so any change in them counts in full: b.",)
+    assert split.warnings == (
+        "Constant in the fitting rows, so any change in them counts in full: b. "
+        "Leave out what is no measurement, such as a label.",
+    )
 
 
 def test_columns_at_the_end_of_float32_have_a_finite_scaler() -> None:

@@ -236,3 +236,12 @@ def test_fill_is_not_touched() -> None:
     fill: Float32 = FILL.copy()
     run(store(), [Event(0, "a", 1.0, (nan, nan)), Event(0, "a", 2.0, (1.0, nan))], [])
     assert (fill == FILL).all()
+
+
+def test_one_clock_that_runs_ahead_does_not_make_the_others_look_idle() -> None:
+    small = store(idle=50)
+    run(small, [Event(0, f"s{i}", 1000.0, (0.0, 0.0)) for i in range(5)], [])
+    ahead = batch([Event(0, "ahead", 1300.0, (0.0, 0.0))], 5)
+    on_time = Batch(ahead.stream, ahead.time, np.array([1001.0]), ahead.values, ahead.partition, ahead.offset)
+    assert [step.departures for step in small.push(on_time)] == [()]
+    assert small.streams.live(0) == 6

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import select
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from monitor import __version__
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, install_hint
 
 COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
@@ -43,6 +44,11 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def create_command(config: Path | str | None) -> str:
+    """The command that makes the missing topics of this configuration, for a hint."""
+    return "monitor topics --create" + (f" -c {shlex.quote(str(config))}" if config else "")
+
+
 def _debug_option(*, hidden: bool) -> click.Option:
     """The flag itself is looked up by `LazyGroup.invoke`, because a command that cannot be parsed has no context."""
     return click.Option(
@@ -68,7 +74,7 @@ class LazyGroup(click.Group):
                 raise
             raise MonitorError(
                 f"monitor {cmd_name} needs {missing}, which is not installed",
-                f"pip install 'anomaly-monitor[{_EXTRAS[missing]}]'",
+                install_hint(_EXTRAS[missing]),
             ) from error
         if not any("--debug" in parameter.opts for parameter in command.params):
             command.params.append(_debug_option(hidden=True))

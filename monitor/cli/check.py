@@ -12,7 +12,7 @@ from rich.table import Table
 
 from monitor import detector
 from monitor.assembly import assemble
-from monitor.cli import config_option
+from monitor.cli import config_option, create_command
 from monitor.cli.topics import as_table
 from monitor.config import Settings, loading
 from monitor.errors import MonitorError
@@ -35,7 +35,7 @@ def check(config: Path | None, offline: bool) -> None:
     settings = loaded.settings
     failures = [fault for fault in (_try(console, "artefact", lambda: _artefact(settings)),) if fault]
     if not offline:
-        fault = _try(console, "kafka", lambda: _kafka(console, settings))
+        fault = _try(console, "kafka", lambda: _kafka(console, settings, create_command(config)))
         failures += [fault] if fault else []
     if failures:
         raise max(failures, key=lambda fault: fault.exit_code)
@@ -47,6 +47,8 @@ def _try(console: Console, what: str, step: Callable[[], str]) -> MonitorError |
         console.print(f"[green]ok[/green]    {what}: {escape(step())}")
     except MonitorError as error:
         console.print(f"[red]wrong[/red] {what}: {escape(error.message)}")
+        for line in error.hint.splitlines():
+            console.print(f"      {line.strip()}", style="dim", markup=False, soft_wrap=True)  # a command stays whole
         return error
     return None
 
@@ -69,19 +71,17 @@ def _artefact(settings: Settings) -> str:
     return f"{settings.model.path}: {shape}, threshold {pipeline.threshold:.4g}, digest {manifest.digest[:12]}"
 
 
-def _kafka(console: Console, settings: Settings) -> str:
+def _kafka(console: Console, settings: Settings, create: str) -> str:
     check_options(settings.kafka)
     with Topics(settings.kafka, settings.topics) as client:
         states = client.inspect()
         console.print(as_table(states))
         for state in states:
+            name = f"topic {state.spec.name!r} (topics.{state.purpose})"
             if state.missing:
-                raise MonitorError(
-                    f"topic {state.spec.name!r} (topics.{state.purpose}) does not exist",
-                    "Make it with: monitor topics --create",
-                )
+                raise MonitorError(f"{name} does not exist", state.hint(create))
             if state.problem:
-                raise MonitorError(f"topic {state.spec.name!r} (topics.{state.purpose}): {state.problem}")
+                raise MonitorError(f"{name}: {state.problem}", state.hint(create))
         problem = client.group_problem()
     if problem:
         raise MonitorError(problem, "Give this user READ on the group.")

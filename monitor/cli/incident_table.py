@@ -12,6 +12,7 @@ from monitor.alerts import Alert
 
 _COLOURS = {"warning": "yellow", "major": "dark_orange", "critical": "red"}
 _KEPT = 1000
+_LONGEST_NAME = 24  # shown
 
 
 class IncidentTable:
@@ -33,9 +34,15 @@ class IncidentTable:
 
     def render(self, rows: int) -> Table:
         """The newest `rows` incidents, newest last."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
         for column in ("since", "lasted", "stream", "state", "severity", "score", "features"):
-            table.add_column(column, justify="right" if column in {"score", "lasted"} else "left", no_wrap=True)
+            table.add_column(
+                column,
+                justify="right" if column in {"score", "lasted"} else "left",
+                no_wrap=True,
+                max_width=_LONGEST_NAME if column == "stream" else None,
+                ratio=1 if column == "features" else None,  # the one that may be cut where the terminal is narrow
+            )
         for alert in list(self._incidents.values())[-rows:]:
             until = alert.ended_at or alert.time
             table.add_row(

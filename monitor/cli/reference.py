@@ -22,7 +22,7 @@ _WORDS = {
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `monitor schema config --markdown`; tested. Change monitor/config.py instead. -->
+<!-- Written by `monitor schema config --markdown`; tested. Change monitor/config/ instead. -->
 
 One YAML file, named by `-c FILE` or `MONITOR_CONFIG`; an example is
 [`deploy/monitor.yaml`](../deploy/monitor.yaml). Every key has a default, so an empty file is a valid one.

@@ -19,6 +19,7 @@ from monitor.batch import Record
 from monitor.cli import config_option
 from monitor.cli.incident_table import IncidentTable
 from monitor.config import Settings, loading
+from monitor.errors import MonitorError
 from monitor.feeds.files import Mapping, read
 from monitor.feeds.table import records
 from monitor.pipeline import Pipeline
@@ -51,6 +52,8 @@ def replay(
     pipeline = assemble(settings, loaded)
     ignored = tuple(name for name in ignore.split(",") if name)
     table = read(patterns, Mapping(stream_column=stream_column, time_column=time_column, ignore=ignored))
+    for note in table.notes:
+        click.echo(f"note: {note}", err=True)
     begun = time.perf_counter()
     found = IncidentTable()
     totals: Counter[str] = Counter()
@@ -62,6 +65,12 @@ def replay(
     if not lines and len(found):
         Console().print(found.render(len(found)))
     _summarise(totals, len(found), time.perf_counter() - begun)
+    if totals["rejects"] and not totals["events"]:
+        raise MonitorError(
+            "no row became an event",
+            "Columns to leave out are named with --ignore, the time's and the stream's with --time-column and "
+            "--stream-column.",
+        )
 
 
 def alerts_of(

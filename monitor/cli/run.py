@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from monitor import detector, logs
 from monitor.assembly import assemble
-from monitor.cli import config_option
+from monitor.cli import config_option, create_command
 from monitor.config import Settings, loading
 from monitor.errors import MonitorError
 from monitor.health import Health
@@ -51,9 +51,9 @@ def run(config: Path | None) -> None:
 def _log_failure(error: Exception) -> int:
     """Among lines of JSON the last one is JSON too; returns the exit code."""
     if isinstance(error, MonitorError):
-        log.error("failed", error=error.message, hint=error.hint)
+        log.error("failed", reason=error.message, hint=error.hint)
         return error.exit_code
-    log.error("failed", error=f"{type(error).__name__}: {error}", hint="Run again with --debug.")
+    log.error("failed", reason=f"{type(error).__name__}: {error}", hint="Run again with --debug.")
     return 1
 
 
@@ -69,13 +69,17 @@ def serve(settings: Settings, config_name: str) -> None:
     metrics = Metrics(registry, manifest, settings)
     metrics.model_loaded(time.time())
     web = Web(settings.web.host, settings.web.port, registry, lambda: health.status, health.stuck)
-    create = f"monitor topics --create -c {config_name}" if config_name else "monitor topics --create"
+    create = create_command(config_name)
 
     def connect() -> tuple[Source, Sink]:
         require(settings.kafka, settings.topics, create)
         source = KafkaSource(settings.kafka, settings.topics.input.name)
         sink = KafkaSink(settings.kafka, settings.topics, source.commit)
-        sink.open()
+        try:
+            sink.open()
+        except BaseException:  # another attempt makes a new source
+            source.close()
+            raise
         return source, sink
 
     service = Service(settings, manifest, pipeline, connect, metrics, health)
@@ -102,8 +106,8 @@ def _stop_on_signals(service: Service) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, _end_at_once)
-        log.info("stopping", signal=signal.Signals(number).name)
         service.stop()
+        log.info("stopping", signal=signal.Signals(number).name)
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from monitor.cli import config_option
+from monitor.cli import config_option, create_command
 from monitor.config import loading
 from monitor.errors import MonitorError
 from monitor.kafka.connect import check_options
@@ -35,8 +35,8 @@ def topics(config: Path | None, create: bool) -> None:
     wrong = [state for state in states if state.missing or state.problem]
     if wrong:
         names = ", ".join(state.spec.name for state in wrong)
-        hint = "Make them with: monitor topics --create" if all(state.missing for state in wrong) else ""
-        raise MonitorError(f"{settings.kafka.bootstrap_servers}: cannot run with {names} as it is", hint)
+        hints = dict.fromkeys(state.hint(create_command(config)) for state in wrong)
+        raise MonitorError(f"{settings.kafka.bootstrap_servers}: cannot run with {names} as it is", "\n  ".join(hints))
 
 
 def as_table(states: list[TopicState]) -> Table:
@@ -51,6 +51,15 @@ def as_table(states: list[TopicState]) -> Table:
             "-" if state.missing else str(state.partitions),
             "-" if state.missing else str(state.replication),
             state.cleanup or "-",
-            f"[red]{state.problem}[/red]" if state.problem else "[green]ok[/green]",
+            f"[red]{state.problem}[/red]" if state.problem else f"[green]ok[/green]{_differences(state)}",
         )
     return table
+
+
+def _differences(state: TopicState) -> str:
+    """Where an existing topic is not of the configured shape: worth knowing, and never an error."""
+    spec = state.spec
+    found = f", {spec.partitions} partitions configured" if state.partitions != spec.partitions else ""
+    if spec.replication not in (-1, state.replication):
+        found += f", replication {spec.replication} configured"
+    return found

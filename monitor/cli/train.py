@@ -16,7 +16,7 @@ from monitor.cli import config_option
 from monitor.cli.training_progress import Display, print_summary
 from monitor.config import Settings, loading
 from monitor.config.strictyaml import scalar
-from monitor.errors import UsageError
+from monitor.errors import UsageError, install_hint
 from monitor.feeds import files
 from monitor.feeds.history import series_from_records
 from monitor.feeds.table import Table, in_time_order
@@ -103,16 +103,24 @@ def train(
         display.note(note)
     named = _pairs("--unit", units)
     _check_units(named, table.features)
-    _train(table, named, settings, out, display)
+    _train(table, named, settings, out, display, reading=_reading(options))
 
 
-def _train(table: Table, units: Mapping[str, str], settings: Settings, out: Path, display: Display) -> None:
+def _reading(options: Mapping[str, Any]) -> str:
+    """The options that tell how the files are read, as `monitor replay` takes them."""
+    names = ("stream_column", "time_column", "ignore")
+    return "".join(f" --{name.replace('_', '-')} {options[name]}" for name in names if options[name])
+
+
+def _train(
+    table: Table, units: Mapping[str, str], settings: Settings, out: Path, display: Display, *, reading: str
+) -> None:
     try:
         # torch is of the extra `train` and slow to import: only this command pays for it, once its input is good.
         from monitor.model import export, training  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
-            f"training needs a library that is not installed: {error.name}", "pip install 'anomaly-monitor[train]'"
+            f"training needs a library that is not installed: {error.name}", install_hint("train")
         ) from error
     series = [training.Series(rows.stream, rows.time, rows.values) for rows in table.series]
     display.learning(len(table), len(series), len(table.features))
@@ -128,7 +136,7 @@ def _train(table: Table, units: Mapping[str, str], settings: Settings, out: Path
         )
     for warning in trained.warnings:
         display.note(warning)
-    print_summary(export.save(trained, out), out)
+    print_summary(export.save(trained, out), out, reading)
 
 
 @contextmanager

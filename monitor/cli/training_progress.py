@@ -28,6 +28,7 @@ class Display:
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._reported = 0
+        self._epoch_ended = False
         self._last = (0, 0)  # epoch and step; told twice when the epoch has been validated
 
     def __enter__(self) -> Self:
@@ -58,10 +59,12 @@ class Display:
             self._console.print(f"read {done:,} of {total:,} records", markup=False)
 
     def stopping(self) -> None:
-        self._console.print("stopping after this step, the best epoch is kept (once more: end at once)", markup=False)
+        kept = "the best epoch is kept" if self._epoch_ended else "no epoch has ended, so no model will be written"
+        self._console.print(f"stopping after this step, {kept} (once more: end at once)", markup=False)
 
     def progress(self, now: Progress) -> None:
         """After every step on a terminal; else once an epoch."""
+        self._epoch_ended = now.best_epoch is not None
         if self._live is not None:
             self._live.update(_bar(now))
         elif (now.epoch, now.step) == self._last:
@@ -96,8 +99,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
-def print_summary(manifest: Manifest, folder: Path) -> None:
-    """What was learned, on standard output."""
+def print_summary(manifest: Manifest, folder: Path, reading: str = "") -> None:
+    """What was learned, on standard output; `reading` are the options that such files need to be read again."""
     training, calibration = manifest.training, manifest.calibration
     windows = (training.fit_windows, training.validation_windows, calibration.windows)
     rows = [
@@ -107,7 +110,7 @@ def print_summary(manifest: Manifest, folder: Path) -> None:
         *((name.replace("_", " "), f"{value:.4g}") for name, value in sorted(manifest.metrics.items(), reverse=True)),
         ("threshold", threshold_in_words(manifest)),
         ("artefact", f"{folder} ({manifest.digest[:12]}; onnx and torch agree)"),
-        ("next", f"monitor replay FILES --model {folder}"),
+        ("next", f"monitor replay FILES --model {folder}{reading}"),
     ]
     for name, text in rows:
         click.echo(f"{name:<18} {text}")
@@ -119,6 +122,11 @@ def threshold_in_words(manifest: Manifest) -> str:
     budget = calibration.alerts_per_stream_per_day
     if budget is None:
         budget = (1 - calibration.quantile) * calibration.windows_per_stream_per_day
+    if calibration.quantile * (calibration.windows + 1) > calibration.windows:
+        return (
+            f"{calibration.threshold:.4g}, the largest of {calibration.windows:,} calibration errors "
+            f"(too few windows for {budget:.3g} a day per stream)"
+        )
     return (
         f"{calibration.threshold:.4g}, below which {100 * calibration.quantile:.6g} % of normal windows stay "
         f"(about {budget:.3g} a day above it per stream)"

@@ -95,7 +95,8 @@ class Kafka(Section):
     tls: Tls = Tls()
     sasl: Sasl = Sasl()
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """Passed through to every kafka-python client as they are (`fetch_min_bytes: 65536`); they win over all else."""
+    """Passed through to every kafka-python client as they are (`fetch_min_bytes: 65536`); they win over all else.
+    Those that delivery rests on (`acks`, `enable_auto_commit`) or that have a setting of their own are refused."""
 
     @field_validator("bootstrap_servers")
     @classmethod

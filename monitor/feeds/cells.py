@@ -39,6 +39,15 @@ def is_number(cell: object) -> bool:
     return True
 
 
+def is_time(cell: object) -> bool:
+    """Whether it can be read as a time that is no plain number."""
+    try:
+        times([cell])
+    except BadCellError:
+        return False
+    return not is_number(cell)
+
+
 def numbers(cells: Cells) -> Float64:
     """(n,) float64, missing cells as NaN, infinite numbers as they are. Raises `BadCellError` at the first other."""
     types = set(map(type, cells))
@@ -50,21 +59,24 @@ def numbers(cells: Cells) -> Float64:
     return _each(cells, lambda cell: np.nan if is_missing(cell) else _number(cell), "is not a number")
 
 
-def times(cells: Cells) -> Float64:
+def times(cells: Cells, unit: float | None = None) -> tuple[Float64, float | None]:
     """(n,) float64 s since the Unix epoch, from ISO 8601 text (UTC where it names no zone) or epoch numbers.
 
-    The largest number of the cells decides whether they are seconds, milli-, micro- or nanoseconds.
+    Not given a unit (numbers to a second), the largest of the numbers decides whether they are seconds, milli-, micro-
+    or nanoseconds. Also returns the unit (None for text), for the rows that follow: one column has one unit.
     Raises `BadCellError` at the first cell that is no time, a missing one included.
     """
     try:
-        seconds = numbers(cells)
+        told = numbers(cells)
     except BadCellError:
-        return _each(cells, _moment, "is not a time")
-    bad = np.flatnonzero(~np.isfinite(seconds))
+        return _each(cells, _moment, "is not a time"), unit
+    bad = np.flatnonzero(~np.isfinite(told))
     if len(bad):
         raise BadCellError(int(bad[0]), f"{_shown(cells[bad[0]])} is not a time")
-    largest = np.abs(seconds).max(initial=0.0)
-    return seconds / next((unit for limit, unit in EPOCH_UNITS if largest >= limit), 1.0)
+    if unit is None:
+        largest = np.abs(told).max(initial=0.0)
+        unit = next((unit for limit, unit in EPOCH_UNITS if largest >= limit), 1.0)
+    return told / unit, unit
 
 
 def names(cells: Cells) -> list[str]:

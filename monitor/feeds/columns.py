@@ -10,6 +10,7 @@ import glob
 import gzip
 import io
 import itertools
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.errors import MonitorError, UsageError
+from monitor.errors import MonitorError, UsageError, install_hint
 
 CHUNK_ROWS = 16_384
 SEPARATORS = (",", ";", "\t")
@@ -44,6 +45,8 @@ def expand(patterns: Sequence[str]) -> tuple[Path, ...]:
     for pattern in patterns:
         names = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern, recursive=True))
         files = [path for path in map(Path, names) if path.is_file()]
+        if not files and Path(pattern).is_dir():
+            raise UsageError(f"{pattern}: is a folder", f"Name its files, as in '{pattern}/*.csv'.")
         if not files:
             raise UsageError(f"{pattern}: no such file", "Check the path; a pattern must match at least one file.")
         found.update(dict.fromkeys(files))
@@ -76,7 +79,7 @@ def chunks(path: Path, separator: str | None = None) -> Iterator[Chunk]:
             )
     except UnicodeDecodeError as error:
         raise MonitorError(f"{path}: not UTF-8 text ({error.reason})", "Convert the file to UTF-8.") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise MonitorError(f"{path}: damaged gzip file ({error})", "Fetch or write the file again.") from error
     except OSError as error:
         raise MonitorError(
@@ -158,7 +161,7 @@ def _ndjson(path: Path) -> Iterator[Chunk]:
             for row, (number, line) in enumerate(block):
                 try:
                     value = decode(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, RecursionError) as error:
                     raise MonitorError(
                         f"{path}, line {number}: not JSON ({error})", "Every line must be one JSON object."
                     ) from error
@@ -190,7 +193,7 @@ def _parquet(path: Path) -> Iterator[Chunk]:
         import pyarrow as pa  # noqa: PLC0415  an extra: only who reads Parquet needs it
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError(f"{path}: Parquet needs pyarrow", "pip install 'anomaly-monitor[train]'") from error
+        raise UsageError(f"{path}: Parquet needs pyarrow", install_hint("train")) from error
     try:
         file = pq.ParquetFile(path)
         line = 1

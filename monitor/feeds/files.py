@@ -69,7 +69,8 @@ def read(patterns: Sequence[str], mapping: Mapping = Mapping()) -> Table:
             time = mapping.start + mapping.interval * np.arange(len(time), dtype=np.float64)
         series.append(Rows(stream, time, np.concatenate([rows.values for rows in found])))
     if first.time_column is None:
-        notes[f"no time column: rows are taken to be {mapping.interval:g} s apart"] = None
+        apart = f"rows are taken to be {mapping.interval:g} s apart; a column that holds it is named with --time-column"
+        notes[f"no time column: {apart}"] = None
     return Table(first.features, tuple(series), tuple(notes), " ".join(patterns))
 
 
@@ -87,6 +88,7 @@ class _File:
     lines: list[int] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)
     times: list[Float64] = field(default_factory=list)
+    time_unit: float | None = None
     columns: dict[str, list[Float32]] = field(default_factory=dict)
     text: dict[str, None] = field(default_factory=dict)  # columns left out because they hold text
     undecided: set[str] = field(default_factory=set)  # columns without a value so far
@@ -142,7 +144,9 @@ class _File:
             else:
                 self.streams.extend([stem(self.path)] * len(chunk.lines))
             name = self.time_column or ""
-            self.times.append(cells.times(chunk.cells[name]) if name else np.zeros(len(chunk.lines)))
+            if name:
+                times, self.time_unit = cells.times(chunk.cells[name], self.time_unit)
+            self.times.append(times if name else np.zeros(len(chunk.lines)))
         except cells.BadCellError as error:
             raise self.error(chunk.lines[error.row], name, error.problem) from error
 
@@ -152,8 +156,14 @@ class _File:
         if found is None:
             return
         self.undecided.discard(name)
-        if name not in self.numeric and not cells.is_number(found):
-            self.text[name] = None
+        if name in self.numeric or cells.is_number(found):
+            return
+        if self.time_column is None and cells.is_time(found):
+            raise UsageError(
+                f"{self.path}: no time column, but {name!r} holds times",
+                f"Name it with --time-column {name}, or leave it out with --ignore {name}.",
+            )
+        self.text[name] = None
 
     def _numbers(self, name: str, column: Cells, chunk: Chunk) -> Float32:
         if name in self.text:
@@ -187,6 +197,7 @@ def _read_file(path: Path, mapping: Mapping, first: _File | None) -> _File:
     if first is not None:  # text columns of the first file are left out everywhere
         mapping = replace(mapping, ignore=(*mapping.ignore, *first.text))
     file = _File(path, mapping, first.features if first is not None else mapping.features or ())
+    file.time_unit = first.time_unit if first is not None else None
     for chunk in chunks(path, mapping.separator):
         file.add(chunk)
     if not file.lines:

@@ -52,7 +52,10 @@ def series_from_records(
     notes = tuple(_told(count, total, examples[reason]) for reason, count in reasons.most_common())
     if not any(map(len, decoded)):
         said = "; ".join(notes) or "no records there"
-        raise MonitorError(f"{source}: no events: {said}", "Check the topic, the range and the settings under events.")
+        raise MonitorError(
+            f"{source}: no events: {said}",
+            "Name the features with --features A,B, or check the topic, the range and the settings under events.",
+        )
     streams = [name for batch in decoded for name in batch.stream]
     time = np.concatenate([batch.time for batch in decoded])
     values = np.concatenate([batch.values for batch in decoded])

@@ -19,6 +19,22 @@ from monitor.errors import ConfigError, MonitorError, RefusedError, UnavailableE
 Role = Literal["consumer", "producer", "admin"]
 
 _CLIENTS: dict[Role, type[Any]] = {"consumer": KafkaConsumer, "producer": KafkaProducer, "admin": KafkaAdminClient}
+_BYTES = "is fixed: events, alerts and dead letters are bytes to the client"
+_FIXED = {
+    "acks": "is fixed: a publish counts when all in-sync replicas have it",
+    "bootstrap_servers": "has a setting of its own: use kafka.bootstrap_servers",
+    "enable_auto_commit": "is fixed: offsets are committed after alerts are acknowledged",
+    "enable_idempotence": "is fixed: an alert that the client sends again must not stand twice in the topic",
+    "group_id": "has a setting of its own: use kafka.group",
+    "group_instance_id": "has a setting of its own: use kafka.instance_id",
+    "isolation_level": "is fixed: events of aborted transactions are not read",
+    "kafka_client": "is fixed: it tells a refusal from an absence",
+    "key_deserializer": _BYTES,
+    "key_serializer": _BYTES,
+    "transactional_id": "is fixed: alerts are published at least once, without transactions",
+    "value_deserializer": _BYTES,
+    "value_serializer": _BYTES,
+}
 _REFUSALS = (
     kafka_errors.AuthorizationError,
     kafka_errors.SaslAuthenticationFailedError,
@@ -81,7 +97,7 @@ def options(settings: config.Kafka, role: Role, **chosen: Any) -> dict[str, Any]
         found |= {
             "sasl_mechanism": sasl.mechanism,
             "sasl_plain_username": sasl.username,
-            "sasl_plain_password": secret(sasl.password, sasl.password_file, "kafka.sasl.password_file"),
+            "sasl_plain_password": secret(sasl.password, sasl.password_file, "kafka.sasl.password"),
         }
     known = _CLIENTS[role].DEFAULT_CONFIG
     passed = {name: value for name, value in settings.options.items() if name in known}
@@ -89,9 +105,11 @@ def options(settings: config.Kafka, role: Role, **chosen: Any) -> dict[str, Any]
 
 
 def check_options(settings: config.Kafka) -> None:
-    """Refuses a pass-through option that no client knows."""
+    """Refuses a pass-through option that no client knows, or that would break what the service promises."""
     known = {name for client in _CLIENTS.values() for name in client.DEFAULT_CONFIG}
     for name in settings.options:
+        if name in _FIXED:
+            raise ConfigError(f"kafka.options: {name} {_FIXED[name]}", f"Remove {name} from kafka.options.")
         if name not in known:
             raise ConfigError(
                 f"kafka.options: no Kafka client has an option {name!r}",
@@ -133,7 +151,7 @@ def _tls_context(tls: config.Tls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca_file)
         context.check_hostname = tls.check_hostname
         if tls.certificate_file is not None:
-            password = secret(tls.key_password, tls.key_password_file, "kafka.tls.key_password_file")
+            password = secret(tls.key_password, tls.key_password_file, "kafka.tls.key_password")
             context.load_cert_chain(tls.certificate_file, tls.key_file, password)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(

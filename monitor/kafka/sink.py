@@ -15,6 +15,7 @@ from monitor.errors import UnavailableError
 from monitor.kafka.connect import options, translated
 
 _LARGEST_REQUEST = 16 * 2**20
+_OURS = "monitor-"  # what we add to a record's headers begins so
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 _Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]  # topic, key, value, headers
 
@@ -79,33 +80,44 @@ class KafkaSink:
                 # One record that fits no dead letter must not stop all others for ever. A refusal is the end of an
                 # idempotent producer and of all it holds: all is sent again.
                 self._end_producer()
-                messages = [_without_value(entry) if self._too_large(entry, limit) else entry for entry in messages]
+                messages = [(self._smaller(entry) or entry) if _size(entry) >= limit else entry for entry in messages]
         except BaseException:
             # What is still queued in this producer must not arrive after a second attempt has succeeded.
             self._end_producer()
             raise
 
     def _attempt(self, messages: Sequence[_Message]) -> int | None:
-        """Sends and waits for all. The size of a dead letter's value that was refused as too large, None for none."""
+        """Sends and waits for all. The size of a dead letter that was refused as too large, None for none."""
         sent = []
         for message in messages:
             topic, key, value, headers = message
             try:
                 sent.append(self._producer.send(topic, value=value, key=key, headers=headers))
             except kafka_errors.MessageSizeTooLargeError:
-                if not self._too_large(message, 1):
+                if self._smaller(message) is None:
                     raise
                 return _size(message)
         self._producer.flush(timeout=self._settings.publish_timeout)
         for message, future in zip(messages, sent, strict=True):
-            if future.is_done and isinstance(future.exception, _TOO_LARGE) and self._too_large(message, 1):
+            if future.is_done and isinstance(future.exception, _TOO_LARGE) and self._smaller(message) is not None:
                 return _size(message)
         for message, future in zip(messages, sent, strict=True):
             _raise_if_failed(message[0], future)
         return None
 
-    def _too_large(self, message: _Message, limit: int) -> bool:
-        return message[0] == self._topics.dead_letters.name and _size(message) >= limit
+    def _smaller(self, message: _Message) -> _Message | None:
+        """A dead letter without its value, else without the record's own headers, else without its key; else None."""
+        topic, key, value, headers = message
+        if topic != self._topics.dead_letters.name:
+            return None
+        ours = [header for header in headers if header[0].startswith(_OURS)]
+        if value:
+            return topic, key, b"", [*headers, (f"{_OURS}value-bytes", b"%d" % len(value))]
+        if len(ours) < len(headers):
+            return topic, key, value, [*ours, (f"{_OURS}headers-left-out", b"%d" % (len(headers) - len(ours)))]
+        if key:
+            return topic, None, b"", [*headers, (f"{_OURS}key-bytes", b"%d" % len(key))]
+        return None
 
     def _end_producer(self) -> None:
         """Ends the producer, if there is one, without sending what it still holds."""
@@ -124,28 +136,25 @@ class KafkaSink:
     def _dead_letter(self, reject: Reject) -> _Message:
         record = reject.record
         headers = [(name, value or b"") for name, value in record.headers]
-        headers += [
-            ("monitor-reason", reject.reason.encode()),
-            ("monitor-detail", reject.detail.encode()),
-            ("monitor-topic", record.topic.encode()),
-            ("monitor-partition", str(record.partition).encode()),
-            ("monitor-offset", str(record.offset).encode()),
-            ("monitor-timestamp", str(record.timestamp).encode()),
-        ]
+        facts = {
+            "reason": reject.reason.value,
+            "detail": reject.detail,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+        }
+        headers += [(_OURS + name, str(fact).encode()) for name, fact in facts.items()]
         value = record.value
         if value is None and record.key is None:
             value = b""  # the client sends no record without both; `monitor-reason: tombstone` says what it was
         return self._topics.dead_letters.name, record.key, value, headers
 
 
-def _without_value(message: _Message) -> _Message:
-    topic, key, value, headers = message
-    return topic, key, b"", [*headers, ("monitor-value-bytes", str(len(value or b"")).encode())]
-
-
 def _size(message: _Message) -> int:
-    """Bytes of its value."""
-    return len(message[2] or b"")
+    """Bytes that somebody else chose."""
+    _, key, value, headers = message
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in headers)
 
 
 def _raise_if_failed(topic: str, future: Any) -> None:

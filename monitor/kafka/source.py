@@ -30,6 +30,7 @@ class KafkaSource:
         self._positions: dict[int, int] = {}
         self._stash: list[Record] = []
         self._coordinator_met = False
+        self._unanchored: set[int] = set()
         with translated(settings, "joining the group"):
             self._consumer = KafkaConsumer(
                 **options(
@@ -69,6 +70,7 @@ class KafkaSource:
         gained, lost = self._drain()
         records = [record for record in self._stash if record.partition not in lost] + taken
         self._stash = []
+        self._anchor()
         for record in records:  # in offset order within each partition, so the last one stands
             self._positions[record.partition] = record.offset + 1
         return Polled(records, gained, lost)
@@ -154,6 +156,18 @@ class KafkaSource:
         if coordinator._join_task is not None:
             coordinator.request_rejoin()
 
+    def _anchor(self) -> None:
+        # A partition that nobody committed begins at its end, wherever that is by then: said at once, or a successor
+        # would begin at a later end and skip what came in between.
+        places = {TopicPartition(self._topic, partition) for partition in self._unanchored}
+        found = {
+            place.partition: position
+            for place in places & self._consumer.assignment()
+            if (position := self._consumer.position(place, timeout_ms=0)) is not None
+        }
+        if found and self.commit(found):
+            self._unanchored -= found.keys()
+
     def _drain(self) -> tuple[frozenset[int], frozenset[int]]:
         gained: set[int] = set()
         lost: set[int] = set()
@@ -166,6 +180,7 @@ class KafkaSource:
                 gained -= partitions
         for partition in lost:
             self._positions.pop(partition, None)
+        self._unanchored = (self._unanchored - lost) | (gained if self._settings.start_at == "latest" else set())
         return frozenset(gained), frozenset(lost)
 
 

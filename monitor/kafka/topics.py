@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,10 +31,19 @@ class TopicState:
     cleanup: str | None  # cleanup.policy; None where this user may not read it
     rights: frozenset[str]  # operations this user may do, as Kafka names them; empty where the brokers do not say
     problem: str  # empty when it can be used
+    fix: str = ""  # the command that ends the problem, where one does
 
     @property
     def missing(self) -> bool:
         return self.partitions is None
+
+    def hint(self, create: str) -> str:
+        """What to do about the problem; `create` is the command that makes missing topics."""
+        if self.missing:
+            return f"Make it with: {create}"
+        if self.fix:
+            return f"Change that with: {self.fix}"
+        return "Change that on the brokers, or name another topic." if self.problem else ""
 
 
 class Topics:
@@ -99,20 +109,33 @@ class Topics:
         if found is None or code is kafka_errors.UnknownTopicOrPartitionError:
             return TopicState(purpose, spec, None, None, None, frozenset(), "does not exist")
         if code is not kafka_errors.NoError:
-            said = f"the brokers say {code.__name__.removesuffix('Error')}"
+            said, fix = f"the brokers say {code.__name__.removesuffix('Error')}", ""
             if code is kafka_errors.TopicAuthorizationFailedError:
                 said = f"this user lacks every right to it, {_NEEDS[purpose]} is needed"
-            return TopicState(purpose, spec, 0, 0, None, frozenset(), said)
+                fix = self._allow(purpose, spec.name)
+            return TopicState(purpose, spec, 0, 0, None, frozenset(), said, fix)
         partitions = found["partitions"]
         replication = min((len(partition["replica_nodes"]) for partition in partitions), default=0)
         cleanup = self._cleanup(spec.name)
         rights = frozenset(found.get("authorized_operations") or ())
-        problem = ""
+        problem = fix = ""
         if rights and _NEEDS[purpose] not in rights:
-            problem = f"this user lacks the right to {_NEEDS[purpose]}"
+            problem, fix = f"this user lacks the right to {_NEEDS[purpose]}", self._allow(purpose, spec.name)
         elif cleanup is not None and "compact" in cleanup:
             problem = f"cleanup.policy is {cleanup}: records would be thrown away by key"
-        return TopicState(purpose, spec, len(partitions), replication, cleanup, rights, problem)
+            change = f"--alter --entity-type topics --entity-name {spec.name} --add-config cleanup.policy=delete"
+            fix = self._tool("kafka-configs.sh", change)
+        return TopicState(purpose, spec, len(partitions), replication, cleanup, rights, problem, fix)
+
+    def _allow(self, purpose: Purpose, name: str) -> str:
+        user = shlex.quote(f"User:{self._kafka.sasl.username or '...'}")
+        return self._tool(
+            "kafka-acls.sh", f"--add --allow-principal {user} --operation {_NEEDS[purpose]} --topic {name}"
+        )
+
+    def _tool(self, script: str, arguments: str) -> str:
+        servers = ",".join(server.strip() for server in self._kafka.bootstrap_servers.split(","))
+        return f"{script} --bootstrap-server {servers} {arguments}"
 
     def _cleanup(self, name: str) -> str | None:
         try:
@@ -129,9 +152,9 @@ def require(kafka: config.Kafka, topics: config.Topics, command: str) -> list[To
     for state in states:
         name = f"topic {state.spec.name!r} (topics.{state.purpose})"
         if state.missing:
-            raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", f"Make it with: {command}")
+            raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", state.hint(command))
         if state.problem:
-            raise MonitorError(f"{name}: {state.problem}", "Change that on the brokers, or name another topic.")
+            raise MonitorError(f"{name}: {state.problem}", state.hint(command))
     return states
 
 

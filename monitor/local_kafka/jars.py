@@ -20,14 +20,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, install_hint
 
 KAFKA_VERSION: Final = "4.3.1"
 LOCK: Final = Path(__file__).with_name("jars.lock")
 ALTERNATIVES: Final = (
-    "Name a running broker with KAFKA_BOOTSTRAP=host:port, or start one with Docker or Docker Compose "
-    f"(docker run --rm -p 9092:9092 apache/kafka:{KAFKA_VERSION}, then KAFKA_BOOTSTRAP=localhost:9092), "
-    "or pip install 'anomaly-monitor[demo]', which brings Java, and try again with a network."
+    "Name a running broker with KAFKA_BOOTSTRAP=host:port, or start one with Docker "
+    f"(docker run --rm -p 9092:9092 apache/kafka:{KAFKA_VERSION}, then KAFKA_BOOTSTRAP=localhost:9092) or in a clone "
+    "with Docker Compose "
+    "(docker compose -f deploy/compose.yaml up -d --wait, then KAFKA_BOOTSTRAP=localhost:9092), "
+    f"or try again with a network and the extra that brings Java. {install_hint('demo')}"
 )
 _THREADS = 8
 _ATTEMPTS = 4

@@ -198,7 +198,10 @@ def _warnings(late: int, constant: Sequence[str]) -> tuple[str, ...]:
     if late:
         found.append(f"{late} rows were not later than the row before them in their stream and were left out.")
     if constant:
-        found.append(f"Constant in the fitting rows, so any change in them counts in full: {names(constant)}.")
+        found.append(
+            f"Constant in the fitting rows, so any change in them counts in full: {names(constant)}. "
+            "Leave out what is no measurement, such as a label."
+        )
     return tuple(found)
 
 

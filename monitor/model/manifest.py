@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
 
@@ -19,7 +19,9 @@ class Feature(Part):
     name: str
     unit: str = ""
     mean: float  # of the fitting rows, source units; the network subtracts it
-    scale: float  # standard deviation of the fitting rows (1 where that is 0), source units; the network divides by it
+    scale: Annotated[
+        float, Field(gt=0, allow_inf_nan=False)
+    ]  # standard deviation of the fitting rows (1 where that is 0), source units; the network divides by it
     minimum: float  # of the fitting rows, source units
     maximum: float
 
@@ -36,7 +38,9 @@ class Architecture(Part):
 
 class Calibration(Part):
     method: Literal["quantile"] = "quantile"
-    threshold: float  # same unit as the error; anomalous is error > threshold
+    threshold: Annotated[
+        float, Field(gt=0, allow_inf_nan=False)
+    ]  # same unit as the error; anomalous is error > threshold
     quantile: float  # of the calibration windows' errors
     alerts_per_stream_per_day: float | None  # the budget the quantile follows from
     windows: int  # calibration windows, none of them used for fitting
@@ -51,7 +55,9 @@ class TrainingRecord(Part):
     first_time: float  # s since the Unix epoch
     last_time: float
     interval: float  # usual seconds between two events of a stream (median)
-    max_gap: float  # s; a longer silence splits the training rows, and is the service's default
+    max_gap: Annotated[
+        float, Field(gt=0, allow_inf_nan=False)
+    ]  # s; a longer silence splits the training rows, and is the service's default
     loss: str
     optimiser: str
     learning_rate: float

@@ -30,6 +30,7 @@ def test_run_without_its_topics_ends_with_the_command_that_makes_them(deploy: Ma
 
     shown = deployment.start("topics")
     assert shown.ends() == 1, shown.tail()
+    assert f"Make it with: {command}" in said(shown.log)
     made = deployment.start("topics", "--create")
     assert made.ends() == 0, made.tail()
     assert deployment.start("topics").ends() == 0
@@ -41,7 +42,14 @@ def test_run_refuses_a_compacted_topic_and_says_why(deploy: MakeDeployment) -> N
     deployment.write(
         topics={"alerts": {"name": deployment.topics.alerts.name, "config": {"cleanup.policy": "compact"}}}
     )
-    assert deployment.start("topics", "--create").ends() == 1
+    shown = deployment.start("topics", "--create")
+    assert shown.ends() == 1
+    fix = (
+        f"--alter --entity-type topics --entity-name {deployment.topics.alerts.name} --add-config cleanup.policy=delete"
+    )
+    assert f"Change that with: kafka-configs.sh --bootstrap-server {deployment.kafka.bootstrap_servers} {fix}" in said(
+        shown.log
+    )
     service = deployment.start("run")
     assert service.ends() == 1, service.tail()
     assert f"topic '{deployment.topics.alerts.name}' (topics.alerts): cleanup.policy is compact" in said(service.log)
@@ -73,9 +81,12 @@ def test_check_says_ok_where_run_can_start(deployment: Deployment) -> None:
 
 
 def test_check_finds_a_missing_topic(deploy: MakeDeployment) -> None:
-    check = deploy().start("check")
+    deployment = deploy()
+    check = deployment.start("check")
     assert check.ends() == 1, check.tail()
-    assert "monitor topics --create" in said(check.log)
+    hint = f"Make it with: monitor topics --create -c {deployment.file}"
+    assert check.log.count(f"      {hint}\n") == 1, check.tail()  # under its line, not wrapped
+    assert check.log.endswith(f"\n  {hint}\n"), check.tail()
 
 
 def test_check_finds_a_missing_model_and_still_looks_at_kafka(deployment: Deployment) -> None:
@@ -141,6 +152,8 @@ def test_a_user_without_rights_is_told_so(deploy: MakeDeployment, secured: Local
     assert process.ends() == 1, process.tail()
     assert f"topic '{deployment.topics.input.name}' (topics.input)" in said(process.log)
     assert "this user lacks every right to it, READ is needed" in said(process.log), process.tail()
+    right = f"--allow-principal User:stranger --operation READ --topic {deployment.topics.input.name}"
+    assert f"kafka-acls.sh --bootstrap-server {secured.bootstrap} --add {right}" in said(process.log), process.tail()
     assert no_secret(process.log)
 
 
@@ -165,6 +178,7 @@ def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeplo
     assert f"topic '{topics.dead_letters.name}' (topics.dead_letters): this user lacks the right to WRITE" in said(
         check.log
     )
+    assert f"User:member --operation WRITE --topic {topics.dead_letters.name}" in said(check.log), check.tail()
     allow(secured, "member", {(ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.WRITE]})
     check = deployment.start("check")
     assert check.ends() == 1, check.tail()
