@@ -23,8 +23,12 @@ MAX_STREAM = 255
 LAST_TIME = 253_402_300_799.0
 """Event times are from 0 (1970) to below this (the last second of 9999), s since the Unix epoch."""
 
+_LONGEST_DETAIL = 300  # characters: it goes into headers, logs and the status page, and quotes what a stranger sent
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _UNTYPABLE = re.compile(r'["\\\x00-\x1f]')  # in a name that msgspec takes for no field's
+# What Python's json.dumps writes for a float that JSON has no number for. A string is matched first, so that what it
+# says is left alone, and to the end if nothing closes it: looking for the next one inside would take quadratic time.
+_NON_FINITE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(?<![\w.+-])(?:NaN|-?Infinity)(?![\w.+-])', re.DOTALL)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -38,7 +42,7 @@ class _NotAnEventError(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = detail if len(detail) <= _LONGEST_DETAIL else detail[: _LONGEST_DETAIL - 3] + "..."
 
 
 def _refuse(reason: Reason, detail: str) -> NoReturn:
@@ -144,7 +148,7 @@ class Decoder:
         else:
             for row in np.flatnonzero(infinite.any(axis=1)).tolist():
                 name = self.features[int(infinite[row].argmax())]
-                faults[row] = Reason.NON_FINITE, f"feature {name!r} is beyond float32"
+                faults[row] = Reason.NON_FINITE, f"feature {name!r} is not finite in float32"
         return faults
 
     def _refuse_unread(self, value: bytes | None) -> NoReturn:
@@ -161,7 +165,10 @@ class Decoder:
         except msgspec.ValidationError as error:
             _refuse(Reason.NOT_AN_EVENT, f"the value is not a JSON object: {error}")
         except _UNREADABLE as error:
-            _refuse(Reason.NOT_JSON, f"the value is not JSON: {error}")
+            try:  # NaN and Infinity are left to the policy, as a number too large is
+                members = self._loose.decode(_NON_FINITE.sub(_too_large, value))
+            except _UNREADABLE:
+                _refuse(Reason.NOT_JSON, f"the value is not JSON: {error}")
         if "features" not in members:
             _refuse(Reason.NOT_AN_EVENT, "the object has no member 'features'")
         try:
@@ -191,6 +198,10 @@ class Decoder:
 
 def _untyped(_value: bytes) -> NoReturn:
     raise msgspec.ValidationError("a feature's name cannot be a field's")
+
+
+def _too_large(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"1e999"
 
 
 def _member(members: dict[str, msgspec.Raw], name: str, kind: type[Any], reason: Reason, wanted: str) -> Any:

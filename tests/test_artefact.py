@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,49 @@ def test_an_artefact_is_replaced_whole(trained: Trained, folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+WATCH = """
+import os, sys
+print("watching", flush=True)
+seen = missing = 0
+while os.path.exists(sys.argv[2]):
+    seen += 1
+    missing += not os.path.isdir(sys.argv[1])
+print(seen, missing)
+"""
+
+
+def test_the_place_of_an_artefact_is_never_empty_while_it_is_replaced(folder: Path) -> None:
+    (other := folder.with_name("other")).mkdir()
+    if not artefact._exchange(folder, other):
+        pytest.skip("no exchange of two folders on this system or this file system")
+    assert artefact._exchange(folder, other)
+    (running := folder.with_name("running")).touch()
+    loaded = artefact.load(folder)
+    files = {"model.onnx": loaded.graph, "weights.safetensors": loaded.weights}
+    command = [sys.executable, "-c", WATCH, str(folder), str(running)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout
+        assert watcher.stdout.readline() == "watching\n"
+        try:
+            for _ in range(50):
+                artefact.write(folder, loaded.manifest, files)
+        finally:
+            running.unlink()
+        seen, missing = map(int, watcher.stdout.read().split())
+    assert seen > 50
+    assert missing == 0
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, "other"]
+
+
+def test_an_artefact_is_replaced_where_folders_cannot_be_exchanged(
+    trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefact, "_exchange", lambda *_: False)
+    manifest = export.save(trained, folder)
+    assert artefact.load(folder).manifest.digest == manifest.digest
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_an_empty_folder_is_filled_and_a_link_is_followed(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -207,6 +252,7 @@ def test_a_write_that_fails_leaves_the_old_model_and_nothing_beside_it(
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
+    monkeypatch.setattr(artefact, "_exchange", lambda *_: False)
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(ArtefactError, match=r"cannot write the model folder .*: No space left on device"):
         export.save(trained, folder)

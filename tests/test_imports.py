@@ -37,6 +37,20 @@ DOORS = {
     "threading": (*CLOCKS, "monitor.collectors"),  # a lock for scrapes
     "time": (*CLOCKS, "monitor.model.training"),  # ETA of an epoch
 }
+# A module imports only what ranks below it, or its own package; equals do not know each other.
+LEVELS = (
+    ("monitor", "errors"),
+    ("alerts", "batch", "collectors", "config", "logs", "tied"),
+    ("local_kafka", "ports", "streams"),
+    ("events", "incidents", "model", "windows"),
+    ("detector", "feeds", "status"),
+    ("health", "metrics", "pipeline"),
+    ("assembly", "kafka", "service", "web"),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}
 IMPURE = {"time", "logging", "os", "socket", "threading", "random", "io", "pathlib", "asyncio", "secrets", "uuid"}
 
 
@@ -99,6 +113,35 @@ def test_modules_import_in_one_direction() -> None:
         for module, names in imported.items()
     }
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+def top(module: str) -> str:
+    return module.removeprefix("monitor.").partition(".")[0]
+
+
+def goes_down(importer: str, imported: str) -> bool:
+    return top(importer) == top(imported) or RANK[top(importer)] > RANK[top(imported)]
+
+
+def test_modules_import_only_what_ranks_below_them() -> None:
+    assert set(RANK) == {top(module) for module in MODULES}
+    edges = [(module, name) for module in MODULES for name in sorted(own(imports(module)))]
+    assert [edge for edge in edges if not goes_down(*edge)] == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("kafka.sink", "service"),
+        ("service", "kafka.source"),
+        ("web.server", "cli.run"),
+        ("web.page", "service"),
+        ("pipeline", "service"),
+        ("batch", "alerts"),
+    ],
+)
+def test_an_arrow_the_other_way_or_between_equals_is_found(importer: str, imported: str) -> None:
+    assert not goes_down(f"monitor.{importer}", f"monitor.{imported}")
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -375,3 +375,25 @@ def test_a_member_with_a_certificate_joins_over_mutual_tls_and_one_without_is_le
         bare = settings(node.bootstrap, tls=config.Tls(enabled=True, ca_file=tmp_path / "ca.pem"))
         with pytest.raises(UnavailableError, match=r"check kafka\.sasl and kafka\.tls"):
             KafkaSource(bare, "events")
+
+
+def test_a_group_that_starts_at_the_end_skips_nothing_between_one_member_and_the_next(topics: Topics) -> None:
+    name = topics.create("latest", partitions=2)
+    latest = settings(topics.bootstrap, group=name, start_at="latest", poll_seconds=0.05)
+    first = KafkaSource(latest, name)
+    deadline = time.monotonic() + 30
+    while first._unanchored or first.assigned != {0, 1}:
+        assert not first.poll().records
+        assert time.monotonic() < deadline
+    first.close()
+    producer = KafkaProducer(bootstrap_servers=topics.bootstrap)
+    for partition in (0, 1):
+        producer.send(name, b"between", partition=partition)
+    producer.close()
+    second = KafkaSource(latest, name)
+    found: list[bytes | None] = []
+    while len(found) < 2:
+        found += [record.value for record in second.poll().records]
+        assert time.monotonic() < deadline
+    second.close()
+    assert found == [b"between", b"between"]

@@ -39,7 +39,10 @@ def check(config: Path | None, offline: bool) -> None:
         failures += [fault] if fault else []
     if failures:
         raise max(failures, key=lambda fault: fault.exit_code)
-    console.print("[green]ok[/green]: monitor run can start with this configuration")
+    if offline:
+        console.print("[green]ok[/green]: configuration and artefact fit; no broker was asked")
+    else:
+        console.print("[green]ok[/green]: monitor run can start with this configuration")
 
 
 def _try(console: Console, what: str, step: Callable[[], str]) -> MonitorError | None:

@@ -28,7 +28,7 @@ def demo(bootstrap: str | None, keep: bool, pace: float) -> None:
     and compares the incidents in the alert topic with the labels. Exit code 1 when it falls short of the promise.
 
     Writes into the cache folder only ($MONITOR_CACHE, else ~/.cache/monitor). Afterwards nothing runs and nothing but
-    Kafka's program files stays.
+    Kafka's program files stays; with --keep the demo's own files do, until the next one.
     """
     cut = Cut()
     cut.install()

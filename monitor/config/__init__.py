@@ -174,7 +174,7 @@ class Events(Section):
     missing: Literal["reject", "impute"] = "reject"
     """A feature that is absent or null."""
     non_finite: Literal["reject", "impute"] = "reject"
-    """A feature that is infinite or beyond float32."""
+    """A feature that is NaN, infinite or beyond float32."""
     non_numeric: Literal["reject", "impute"] = "reject"
     """A feature that is text, a boolean, a list or an object."""
     unknown: Literal["reject", "ignore"] = "reject"

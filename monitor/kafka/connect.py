@@ -134,6 +134,12 @@ def translated(settings: config.Kafka, doing: str) -> Iterator[None]:
         secured = settings.sasl.mechanism or settings.tls.enabled
         hint = "If it answers others, check kafka.sasl and kafka.tls." if secured else ""
         raise UnavailableError(f"{doing}: {where} does not answer: {_text(error)}", hint) from error
+    except kafka_errors.CorruptRecordError as error:
+        raise MonitorError(
+            f"{doing}: {where}: the client cannot read a record: {error}",
+            "Where it is damaged, or has a header name that is not UTF-8, move the group's offset past it with "
+            "kafka-consumer-groups.sh --reset-offsets.",
+        ) from error
     except kafka_errors.KafkaError as error:
         raise MonitorError(f"{doing}: {where}: {_text(error)}") from error
     except OSError as error:

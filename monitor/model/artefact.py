@@ -5,11 +5,13 @@ Needs neither torch nor a runtime. Nothing in it is a pickle, and the manifest h
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 WEIGHTS = "weights.safetensors"
 FILES = (GRAPH, WEIGHTS)
+
+_HERE = -100  # AT_FDCWD of <fcntl.h>
+_EXCHANGE = 2  # RENAME_EXCHANGE of <linux/fs.h>
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,10 @@ def load(folder: Path, expected_features: Sequence[str] | None = None) -> Artefa
 def write(folder: Path, draft: Manifest, files: Mapping[str, bytes]) -> Manifest:
     """Writes `files` (those of `FILES`) and the manifest with their digests, all or nothing.
 
-    The folder is made beside its place and renamed into it, so a reader never sees half of one. An artefact that is
-    there is replaced; anything else that is there is left alone. Raises `ArtefactError`.
+    The folder is made beside its place and renamed into it, so nobody sees half of one. An artefact that is there is
+    replaced: in one step on Linux, where the file system can; elsewhere the place is empty for a moment. A `load`
+    that spans the step refuses what it read (the digests differ, or a file is gone). Anything else that is there is
+    left alone. Raises `ArtefactError`.
     """
     folder = folder.resolve()  # a link keeps pointing where it did
     manifest = draft.model_copy(update={"files": {name: _digest(files[name]) for name in FILES}})
@@ -75,14 +82,8 @@ def write(folder: Path, draft: Manifest, files: Mapping[str, bytes]) -> Manifest
         for name, content in {**files, MANIFEST: manifest.to_json().encode()}.items():
             _write_file(fresh / name, content)
         _sync(fresh)
-        if folder.exists():
-            folder.rename(old)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
+        if not (folder.exists() and _exchange(fresh, folder)):
+            _move(fresh, folder, old)
         _sync(folder.parent)
     except OSError as error:
         raise ArtefactError(
@@ -90,7 +91,7 @@ def write(folder: Path, draft: Manifest, files: Mapping[str, bytes]) -> Manifest
             "Choose a place that can be written, on one file system; a mount point itself cannot be replaced.",
         ) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)  # after an exchange: what was replaced
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
     return manifest
@@ -184,6 +185,23 @@ def _write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step. False where that cannot be done: what is wrong, if anything, a rename says."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+def _move(fresh: Path, folder: Path, old: Path) -> None:
+    if folder.exists():
+        folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
 
 
 def _sync(folder: Path) -> None:
