@@ -112,7 +112,7 @@ def test_one_changed_bit_is_refused(folder: Path, name: str) -> None:
 AGAIN = "\n  Train the model again, or restore the folder from where it was copied."
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"model: 1"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"model: 1", b"[" * 100_000])
 def test_a_manifest_that_is_not_json_is_refused(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     message = refusal(folder)

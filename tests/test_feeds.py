@@ -586,3 +586,17 @@ def test_a_time_column_that_was_not_named_is_an_error_and_not_a_guess(tmp_path: 
 def test_a_folder_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         read([str(tmp_path)])
+
+
+def test_a_file_name_that_is_not_text_makes_a_stream_name_that_is() -> None:
+    assert stem(Path("pump-\udcff.csv.gz")) == "pump-?"
+
+
+def test_hostile_files_get_a_message_and_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "deep.ndjson").write_text('{"a":' + "[" * 100_000 + "\n")
+    with pytest.raises(MonitorError, match="not JSON"):
+        read([str(tmp_path / "deep.ndjson")])
+    whole = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    (tmp_path / "torn.csv.gz").write_bytes(whole[:20] + b"\xff" * 20 + whole[40:])
+    with pytest.raises(MonitorError, match="gzip"):
+        read([str(tmp_path / "torn.csv.gz")])

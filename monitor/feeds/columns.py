@@ -55,7 +55,7 @@ def expand(patterns: Sequence[str]) -> tuple[Path, ...]:
 
 def stem(path: Path) -> str:
     """The file's name without its format: `pumps/pump-7.csv.gz` -> `pump-7`."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.encode("utf-8", "replace").decode().removesuffix(".gz")  # a stream's name is valid text
     return name.removesuffix(Path(name).suffix)
 
 

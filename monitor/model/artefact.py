@@ -116,7 +116,7 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
     again = "Train the model again, or restore the folder from where it was copied."
     try:
         raw = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is not JSON: {error}", again) from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version is not None and version != FORMAT_VERSION:
