@@ -24,7 +24,7 @@ from monitor import config
 from monitor.errors import MonitorError
 from monitor.metrics import Metrics
 from monitor.status import OpenIncident, SeenReject, SharedName, Status, StreamScore, WarmingStream
-from monitor.web import markup, page
+from monitor.web import markup, page, panels
 from monitor.web import server as web
 from tests import status_example as example
 
@@ -407,7 +407,7 @@ def test_a_long_table_is_cut_and_the_rest_is_counted(service: Service) -> None:
     seen = read(service.get("/")[1].decode())
     assert seen.tags["tr"] < 120
     assert "all other streams, at most0.988" in seen.text
-    assert f"Warming up{page.ROWS} of 50" in seen.text
+    assert f"Warming up{panels.ROWS} of 50" in seen.text
 
 
 def test_the_page_needs_nothing_from_elsewhere(service: Service) -> None:
