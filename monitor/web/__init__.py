@@ -1,1 +1,1 @@
-"""HTTP for probes, Prometheus and people: `server` answers, `page` and its `panels` draw the status, `markup` keeps it escaped."""
+"""HTTP for probes, Prometheus and people: `server` answers, `page` and `panels` draw, `markup` keeps text escaped."""
