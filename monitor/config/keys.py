@@ -38,7 +38,7 @@ class Key:
     kind: Kind
     nullable: bool
     default: Any
-    meaning: str  # the docstring in config.py
+    meaning: str  # its docstring
     choices: tuple[str, ...] = ()
     bounds: tuple[str, ...] = ()  # "at least 1", in words
     text_values: bool = False  # a map whose values are text, taken from the environment as they stand

@@ -1,7 +1,7 @@
 """Where settings come from: defaults, then one strict YAML file, then the environment, then command-line flags.
 
 Mappings merge key by key; everything else is replaced by the later source. Every fault is one line that begins with its
-place, and none quotes a secret. What the settings are is `config.py`.
+place, and none quotes a secret. What the settings are is the package itself.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def secret(value: SecretStr | None, file: Path | None, name: str) -> str | None:
 
 
 def describe(settings: Settings, origins: Mapping[strictyaml.Place, Origin] | None = None) -> list[Described]:
-    """Every effective setting in the order of `config.py`, a line per key of a mapping; secrets as asterisks."""
+    """Every effective setting in the order of their definition, a line per key of a mapping; secrets as asterisks."""
     rows = []
     for key in KEYS.values():
         if key.kind == "section":

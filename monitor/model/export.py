@@ -74,7 +74,6 @@ def to_onnx(scorer: Scorer, window: int, features: int) -> bytes:
 
 def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
     """Raises `MonitorError` unless ONNX Runtime and torch agree on `examples` (n, T, F) and on extreme windows."""
-    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     windows = np.concatenate([examples, extremes(examples)])  # (W, T, F)
     unit = scorer.network.scale.numpy()  # (F,)
