@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench
+.PHONY: help demo test lint bench faults fuzz soak
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,8 +22,17 @@ lint: .venv/.ready-dev ## check style, formatting and types (changes nothing)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+faults: .venv/.ready-dev ## kill, freeze and cut members and brokers hundreds of times; writes docs/reliability.md (an hour or two, resumes)
+	$(BIN)/python -m tests.faults $(ARGS)
+
 bench: .venv/.ready-dev ## measure events per second through the service's parts
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+fuzz: .venv/.ready-dev ## a million hostile inputs for each reader (hours; goes on where it stopped; Linux on x86-64)
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: .venv/.ready-dev ## ten million events with restarts: does memory stay flat (half an hour)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

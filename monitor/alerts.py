@@ -19,6 +19,7 @@ EVENT_TYPE = "monitor.alert.v1"
 Kind = Literal["anomaly", "data_quality", "drift"]
 Status = Literal["opened", "updated", "closed"]
 Severity = Literal["warning", "major", "critical"]
+Reason = Literal["recovered", "idle", "evicted", "model_changed", "settings_changed"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "major", "critical")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,8 +77,9 @@ class Alert(_Part):
     """Identity of the incident, shared by all its messages."""
     kind: Kind
     status: Status
-    reason: Literal["recovered", "idle", "evicted"] | None
-    """Why it closed: normal again, the stream fell silent, or the stream was dropped to make room."""
+    reason: Reason | None
+    """Why it closed: normal again, the stream fell silent, the stream was dropped to make room, or another model or
+    other settings took over."""
     stream: str
     time: Moment
     """Event time of the event that caused this message."""

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from monitor import config
+from monitor.alerts import identity
 from monitor.detector import Detector
 from monitor.errors import ConfigError
 from monitor.events import Decoder
 from monitor.incidents import Incidents, Origin
-from monitor.pipeline import Pipeline
+from monitor.pipeline import Fingerprint, Pipeline
 from monitor.windows import WindowStore
 
 _SHORTEST_IDLE = 3600.0
@@ -34,6 +35,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             manifest.architecture.window,
             np.array([feature.mean for feature in manifest.features], np.float32),
             settings.windows,
+            manifest.training.interval,
             max_gap,
             idle_timeout,
         ),
@@ -45,6 +47,8 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             Origin(settings.topics.input.name, manifest.digest, settings.digest()),
         ),
         threshold,
+        Fingerprint(identity(*manifest.feature_names), manifest.digest, settings.digest()),
+        settings.recovery.max_replay,
         clock,
     )
 

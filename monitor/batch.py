@@ -148,7 +148,30 @@ class Counts:
     started: int = 0
     idle: int = 0
     evicted: int = 0
+    replayed: int = 0  # records read again to rebuild windows; none of the other counts has them
     moved: int = 0  # streams that started under a name that is live in another partition too
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What the changelog must hold of a stream from now on.
+
+    Of a quiet stream it must hold nothing. Where the offsets are not committed together with it, `value` must stand
+    there until they are: it says up to where the stream's events were told.
+    """
+
+    value: bytes
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A partition that goes on from where it was left."""
+
+    partition: int
+    replayed: int  # records
+    short: int  # streams whose window could not be made whole and warms up again
+    forgotten: int  # incident states that are gone, damaged, or of another version
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +179,12 @@ class Outcome:
     """Everything one batch led to. Metrics and sinks are fed from this and from nothing else."""
 
     alerts: Sequence[Alert] = ()
-    alert_arrival: Sequence[float] = ()  # record timestamp of the event that caused each alert, s since the Unix epoch
+    alert_arrival: Sequence[float] = ()
+    """Record timestamp of the event that caused each alert, s since the Unix epoch; NaN where no event did."""
     rejects: Sequence[Reject] = ()
+    states: Mapping[tuple[int, str], StateChange] = field(default_factory=dict)
+    """Incident state that changed, by partition and stream."""
+    recovered: Sequence[Recovered] = ()
     counts: Counts = Counts()
     error: Float32 = field(default_factory=lambda: np.empty(0, np.float32))  # (W,)
     score: Float64 = field(default_factory=lambda: np.empty(0, np.float64))  # (W,) error / threshold; > 1 is anomalous

@@ -1,14 +1,19 @@
-"""Two kinds of metric that prometheus_client lacks: a histogram fed by arrays, and a gauge replaced as a whole."""
+"""Families on a registry, declared for the reference too, and two kinds of metric that prometheus_client lacks.
+
+These are a histogram fed by arrays, and a gauge that is replaced as a whole.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -67,6 +72,56 @@ class SnapshotGauge(Collector):
         for labels, value in self._values.items():
             family.add_metric(labels, value)
         yield family
+
+
+class Family(NamedTuple):
+    """What the reference says of a family: the name as it is scraped, its type, its label names, its help."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+class Families:
+    """Makes families under one prefix on one registry; `declared` has them in the order they were made."""
+
+    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+        self.declared: list[Family] = []
+        self._prefix = prefix
+        self._registry = registry
+
+    def counter(self, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
+        """A counter; every combination of its label values starts at 0, so that a rate sees the first one."""
+        full = self._declare(f"{name}_total", "counter", documentation, labels).removesuffix("_total")
+        counter = Counter(full, documentation, tuple(labels), registry=self._registry)
+        if labels:
+            for values in itertools.product(*labels.values()):
+                counter.labels(*values)
+        return counter
+
+    def gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(self._declare(name, "gauge", documentation), documentation, registry=self._registry)
+
+    def snapshot(self, name: str, documentation: str, *labels: str) -> SnapshotGauge:
+        full = self._declare(name, "gauge", documentation, labels)
+        return SnapshotGauge(full, documentation, labels, self._registry)
+
+    def bulk(self, name: str, documentation: str, buckets: Sequence[float]) -> BulkHistogram:
+        full = self._declare(name, "histogram", documentation)
+        return BulkHistogram(full, documentation, buckets, self._registry)
+
+    def histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        full = self._declare(name, "histogram", documentation, labels)
+        return Histogram(full, documentation, labels, buckets=buckets, registry=self._registry)
+
+    def info(self, name: str, documentation: str, **values: str) -> None:
+        full = self._declare(f"{name}_info", "gauge", documentation, values)
+        Info(full.removesuffix("_info"), documentation, registry=self._registry).info(values)
+
+    def _declare(self, name: str, kind: str, documentation: str, labels: Iterable[str] = ()) -> str:
+        self.declared.append(Family(self._prefix + name, kind, tuple(labels), documentation))
+        return self._prefix + name
 
 
 def _le(bound: float) -> str:

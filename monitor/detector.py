@@ -46,23 +46,37 @@ class OnnxDetector:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle pod must be idle
         options.log_severity_level = 3  # errors only: the rest is not written for operators
+        place = loaded.folder / GRAPH
+        again = "Train the model again, or restore the folder from where it was copied."
         try:
-            self._session = onnxruntime.InferenceSession(loaded.graph, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                loaded.graph,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # there is nothing to fall back to, and it would say so on standard output
+            )
+            found = {one.name: tuple(one.shape[1:]) for one in self._session.get_inputs()}
         except Exception as error:  # its exception types have no common base but this
             raise ArtefactError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load {loaded.folder / GRAPH}: {error}",
+                f"ONNX Runtime {onnxruntime.__version__} cannot load {place}: {error}",
                 "Use the version of monitor that trained the model, or train it again with this one.",
             ) from error
         self.manifest = loaded.manifest
         shape = (self.manifest.architecture.window, self.manifest.architecture.features)
-        found = tuple(self._session.get_inputs()[0].shape[1:])
-        if found != shape:
+        if found != {"windows": shape}:
+            given = ", ".join(f"{name} of {size}" for name, size in found.items()) or "nothing"
             raise ArtefactError(
-                f"{loaded.folder / GRAPH} takes windows of {found}, but the manifest says {shape} (events, features)",
-                "Train the model again, or restore the folder from where it was copied.",
+                f"{place} takes {given}, but the manifest says {shape} (events, features)",
+                again,
             )
         self._shape = shape
-        self._most = max(1, min(MOST_WINDOWS, MOST_VALUES // (shape[0] * shape[1])))
+        self._most = max(1, min(MOST_WINDOWS, MOST_VALUES // max(1, shape[0] * shape[1])))
+        try:
+            tried = self.score(np.zeros((1, *shape), np.float32))  # what can be loaded cannot always be run
+        except Exception as error:  # as above
+            raise ArtefactError(f"{place} cannot be run: {error}", again) from error
+        if not np.isfinite(tried.error).all():
+            raise ArtefactError(f"{place} gives a window of zeros no score", again)
 
     def score(self, windows: Float32) -> Scores:
         """Windows (W, T, F) in source units, no NaN; W may be 0, in which case the graph is not run."""

@@ -43,5 +43,9 @@ class UnavailableError(MonitorError):
     """The brokers do not answer, or not yet: wait and try the same again."""
 
 
+class FencedError(MonitorError):
+    """Another member, or this one's successor, has taken over: drop everything that is not committed, and rejoin."""
+
+
 class RefusedError(MonitorError):
     """The brokers answered no: credentials or rights are wrong, and trying again changes nothing."""

@@ -22,9 +22,12 @@ MAX_STREAM = 255
 """Longest stream name, in characters."""
 LAST_TIME = 253_402_300_799.0
 """Event times are from 0 (1970) to below this (the last second of 9999), s since the Unix epoch."""
+MAX_DEPTH = 500
+"""Deepest nesting of a value. Left to itself the reader's limit moves with the depth of the stack it is called on."""
 
 _LONGEST_DETAIL = 300  # characters: it goes into headers, logs and the status page, and quotes what a stranger sent
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)  # a text's own are matched with the text
 _UNTYPABLE = re.compile(r'["\\\x00-\x1f]')  # in a name that msgspec takes for no field's
 # What Python's json.dumps writes for a float that JSON has no number for. A string is matched first, so that what it
 # says is left alone, and to the end if nothing closes it: looking for the next one inside would take quadratic time.
@@ -89,12 +92,12 @@ class Decoder:
         rows: list[tuple[float, ...]] = []
         typed = self._typed
         columns = msgspec.structs.astuple
-        largest = self._rules.max_bytes
+        unsuspicious = min(self._rules.max_bytes, 2 * MAX_DEPTH)
         for number, record in enumerate(records):
             value = record.value
             try:
-                if not value or len(value) > largest:
-                    self._refuse_unread(value)
+                if not value or len(value) > unsuspicious or not value.isascii():
+                    value = self._checked_unread(value)
                 try:
                     event = typed(value)
                 except _UNREADABLE:
@@ -151,12 +154,22 @@ class Decoder:
                 faults[row] = Reason.NON_FINITE, f"feature {name!r} is not finite in float32"
         return faults
 
-    def _refuse_unread(self, value: bytes | None) -> NoReturn:
+    def _checked_unread(self, value: bytes | None) -> bytes:
+        """What the typed call does not look at in members that it skips, so that nothing depends on the way taken."""
         if value is None:
             _refuse(Reason.TOMBSTONE, "the record has no value")
         if not value:
             _refuse(Reason.EMPTY, "the value is empty")
-        _refuse(Reason.OVERSIZED, f"{len(value)} bytes, events.max_bytes is {self._rules.max_bytes}")
+        if len(value) > self._rules.max_bytes:
+            _refuse(Reason.OVERSIZED, f"{len(value)} bytes, events.max_bytes is {self._rules.max_bytes}")
+        try:
+            _ = value.isascii() or value.decode()
+        except UnicodeDecodeError as error:
+            _refuse(Reason.NOT_JSON, f"the value is not UTF-8 (byte {error.start})")
+        openings = value.count(b"{") + (value.count(b"[") if b"[" in value else 0)  # most have none: a faster look
+        if openings > MAX_DEPTH and _is_deep(value):
+            _refuse(Reason.NOT_JSON, f"the value is nested more than {MAX_DEPTH} deep")
+        return value
 
     def _read_slowly(self, value: bytes) -> tuple[str | None, float | None, tuple[float, ...]]:
         """What the typed call refused: the same members one by one, with the policies applied, or the fault by name."""
@@ -185,7 +198,8 @@ class Decoder:
     def _feature(self, name: str, raw: msgspec.Raw | None) -> float:
         text = b"null" if raw is None else bytes(raw).strip()
         if _NUMBER.fullmatch(text):
-            return float(text)  # 1e999 is infinite: the column check decides about it
+            # 1e999 is infinite: the column check decides about it. A whole number has one zero, as the typed call says.
+            return 0.0 if text == b"-0" else float(text)
         if text == b"null":
             policy, reason, fault = self._rules.missing, Reason.MISSING_FEATURE, "missing"
         else:
@@ -194,6 +208,15 @@ class Decoder:
         if policy == "reject":
             _refuse(reason, f"feature {name!r} is {fault}")
         return nan
+
+
+def _is_deep(value: bytes) -> bool:
+    depth = 0
+    for found in _BRACKETS.finditer(value):
+        depth += (found[0] in b"[{") - (found[0] in b"]}")
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _untyped(_value: bytes) -> NoReturn:

@@ -3,90 +3,40 @@
     quiet --anomalous--> suspicious --k of n, for min_duration--> open --m normal in a row--> closed, cooldown --> quiet
 
 Only event times and the order of a stream's own scores decide; the wall clock, other streams and the batch do not.
+What is known of a stream that is not quiet can be taken out as bytes (`changes`) and put back elsewhere (`restore`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
-from math import inf
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor import config
-from monitor.alerts import SEVERITIES, Alert, Evidence, Feature, Severity, Status, identity, moment
-from monitor.batch import Batch, Departure, Float32, Float64, Int64, Scores, Windows
+from monitor.alerts import SEVERITIES, Alert, Evidence, Feature, Reason, Severity, Status, identity, moment
+from monitor.batch import Batch, Departure, Float64, Int64, Scores, StateChange, Windows
+from monitor.incident_state import NEVER, Incident, Loud, Maker, Peak, Point, UnreadableStateError, from_bytes, to_bytes
 
 _Key = tuple[int, str]  # partition, stream
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One scored event, as plain values."""
-
-    row: int
-    time: float
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """The worst of some anomalous events, with what it takes to explain it."""
-
-    score: float
-    error: float
-    feature_error: Float32  # (F,) of the event with the highest score
-    observed: Float32  # (F,) source units; of the event in which this feature was furthest from what was expected
-    expected: Float32  # (F,) source units; of the same event
-
-    def joined(self, later: Peak) -> Peak:
-        """The worst of these and a later event.
-
-        A score over the whole window peaks when the event that caused it has moved on inside the window: the newest
-        values may look normal by then. What a person wants to see is how far each feature went.
-        """
-        top = later if later.score > self.score else self
-        reached = np.abs(self.observed.astype(np.float64) - self.expected)
-        further = np.abs(later.observed.astype(np.float64) - later.expected) > reached
-        observed = np.where(further, later.observed, self.observed)
-        expected = np.where(further, later.expected, self.expected)
-        return Peak(top.score, top.error, top.feature_error, observed, expected)
-
-
-@dataclass(slots=True)
-class Incident:
-    """An open incident."""
-
-    started: Point
-    peak: Peak
-    last_anomalous: Point
-    last: Point  # the newest event of the stream that was scored
-    told_at: float  # event time of the last message
-    told_severity: Severity
-    normal: int = 0  # normal scores in a row
-
-
-@dataclass(slots=True)
-class _Loud:
-    """What is known of a stream that is not quiet."""
-
-    recent: deque[tuple[int, Point, Peak]] = field(default_factory=deque)  # anomalous ones of the last n
-    seen: int = 0
-    held: tuple[Point, Peak] | None = None  # since when k of n hold, and the worst since then
-    incident: Incident | None = None
-    cooling_until: float = -inf
-
-
-@dataclass(frozen=True, slots=True)
 class Told:
-    """An alert, and the row of the batch whose event caused it."""
+    """An alert, and the row of the batch whose event caused it; -1 where no event did."""
 
     alert: Alert
     row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What putting a partition's state back led to."""
+
+    told: list[Told]  # incidents that a change of model or settings closes
+    unreadable: int  # states that are of another version, or damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +56,12 @@ class Incidents:
         self._features = tuple(features)
         self._threshold = threshold
         self._origin = origin
-        self._loud: dict[_Key, _Loud] = {}
+        self._maker = Maker(origin.model, origin.config)
+        self._loud: dict[_Key, Loud] = {}
+        self._changed: set[_Key] = set()  # since they were last taken out
+        self._gone: dict[_Key, Point] = {}  # of those that became quiet since then, the newest scored event
+        self._slotless: set[_Key] = set()  # restored, but not live: at least once, state may be newer than the offsets
+        self._kept: set[_Key] = set()  # streams of which the changelog holds a state
         self._followed = np.zeros(0, np.bool_)  # by slot; all that most events cost
 
     def open(self) -> Iterator[tuple[int, str, Severity, Incident]]:
@@ -121,9 +76,9 @@ class Incidents:
         """W scores in arrival order (`score` = error / threshold), after the departures; the alerts they lead to."""
         told: list[Told] = []
         for departure in departures:
-            told.extend(self._depart(departure))
+            told.extend(self._depart(departure, int(batch.offset[departure.row])))
         anomalous = score > 1
-        self._follow_slots(windows.slot, anomalous)
+        self._follow_slots(windows.slot, anomalous | self._newly_live(batch, windows))
         for i in np.flatnonzero(self._followed[windows.slot]).tolist():
             row = int(windows.row[i])
             key = (int(batch.partition[row]), batch.stream[row])
@@ -132,14 +87,28 @@ class Incidents:
                 if not anomalous[i]:
                     self._followed[windows.slot[i]] = False
                     continue
-                loud = self._loud[key] = _Loud()
+                loud = self._loud[key] = Loud()
             point = Point(row, float(batch.time[row]), int(batch.offset[row]))
+            if point.offset <= loud.heard.offset:
+                continue  # read again, and told before: with at-least-once delivery state may be newer than the offsets
             peak = _peak(windows, scores, score, i) if anomalous[i] else None
             told.extend(self._step(key, loud, point, peak))
+            self._changed.add(key)
             if loud.incident is None and not loud.recent and point.time >= loud.cooling_until:
-                del self._loud[key]
+                self._forget(key)
             self._followed[windows.slot[i]] = key in self._loud
         return told
+
+    def _newly_live(self, batch: Batch, windows: Windows) -> NDArray[np.bool_]:
+        """(W,) whose stream was restored before it was live."""
+        found = np.zeros(len(windows.row), np.bool_)
+        if self._slotless:
+            for i, row in enumerate(windows.row.tolist()):
+                key = (int(batch.partition[row]), batch.stream[row])
+                if key in self._slotless:
+                    self._slotless.discard(key)
+                    found[i] = True
+        return found
 
     def _follow_slots(self, slot: Int64, anomalous: NDArray[np.bool_]) -> None:
         """Whose scores need a look: the streams that are not quiet, and those with an anomalous score now.
@@ -152,21 +121,86 @@ class Incidents:
 
     def drop(self, partition: int) -> None:
         """Forgets a partition that moved to another member, without a word: the other member tells."""
-        for key in [key for key in self._loud if key[0] == partition]:
-            del self._loud[key]
+        self._loud = {key: loud for key, loud in self._loud.items() if key[0] != partition}
+        self._changed = {key for key in self._changed if key[0] != partition}
+        self._kept = {key for key in self._kept if key[0] != partition}
+        self._slotless = {key for key in self._slotless if key[0] != partition}
 
-    def _step(self, key: _Key, loud: _Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
+    def loud(self, partition: int) -> dict[str, Point]:
+        """The partition's streams that are not quiet, and the newest scored event of each."""
+        return {stream: loud.heard for (number, stream), loud in self._loud.items() if number == partition}
+
+    def kept(self, partition: int) -> int:
+        """How many states the changelog holds of a partition, once what `changes` gave is written."""
+        return sum(key[0] == partition for key in self._kept)
+
+    def changes(self, held: Collection[int] = ()) -> dict[_Key, StateChange]:
+        """State that changed since it was last given out, by partition and stream; not of the partitions `held`."""
+        found: dict[_Key, StateChange] = {}
+        given = sorted(key for key in self._changed if key[0] not in held)
+        for key in given:
+            loud = self._loud.get(key)
+            if loud is not None:
+                found[key] = StateChange(to_bytes(loud, self._maker), quiet=False)
+                self._kept.add(key)
+            elif key in self._kept:
+                gone = Loud(heard=self._gone.get(key, NEVER))
+                found[key] = StateChange(to_bytes(gone, self._maker), quiet=True)
+                self._kept.discard(key)
+        self._changed.difference_update(given)
+        self._gone.clear()
+        return found
+
+    def _forget(self, key: _Key) -> None:
+        self._changed.add(key)
+        self._gone[key] = self._loud.pop(key).heard
+
+    def restore(self, partition: int, states: Mapping[str, bytes]) -> Restored:
+        """Puts back what `changes` gave, by stream. Incidents of another model or of other settings end here."""
+        told: list[Told] = []
+        unreadable = 0
+        for stream, value in sorted(states.items()):
+            key = (partition, stream)
+            self._kept.add(key)
+            try:
+                loud, maker = from_bytes(value)
+            except UnreadableStateError:
+                unreadable += 1
+                self._changed.add(key)
+                continue
+            if maker == self._maker:
+                self._loud[key] = loud
+                continue
+            self._changed.add(key)
+            if loud.incident is not None:
+                reason: Reason = "model_changed" if maker.model != self._maker.model else "settings_changed"
+                told.append(self._tell(key, loud.incident, "closed", loud.incident.last, reason, maker))
+        return Restored(told, unreadable)
+
+    def discard(self, partition: int, streams: Iterable[str]) -> None:
+        """Has the state of these streams forgotten, which the changelog holds and nobody here knows."""
+        keys = {(partition, stream) for stream in streams}
+        self._kept |= keys
+        self._changed |= keys
+
+    def follow(self, partition: int, streams: Sequence[str], slots: Int64) -> None:
+        """The slots of streams that were restored, -1 where one is not live yet."""
+        self._follow_slots(slots[slots >= 0], np.ones(np.count_nonzero(slots >= 0), np.bool_))
+        self._slotless |= {(partition, streams[i]) for i in np.flatnonzero(slots < 0).tolist()}
+
+    def _step(self, key: _Key, loud: Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
         """One score of a stream that is not quiet; `peak` is given where it is anomalous."""
         rules = self._rules
+        loud.heard = point
+        incident = loud.incident
+        if incident is not None:
+            yield from self._follow(key, loud, incident, point, peak)
+            return
         loud.seen += 1
         while loud.recent and loud.recent[0][0] <= loud.seen - rules.open_window:
             loud.recent.popleft()
         if peak is not None:
             loud.recent.append((loud.seen, point, peak))
-        incident = loud.incident
-        if incident is not None:
-            yield from self._follow(key, loud, incident, point, peak)
-            return
         if len(loud.recent) < rules.open_after:
             loud.held = None
             return
@@ -179,16 +213,17 @@ class Incidents:
         if ready and peak is not None and worst.score >= rules.severity.warning:
             severity = self._severity(worst.score)
             loud.incident = Incident(since, worst, point, point, point.time, severity)
+            loud.held = None
+            loud.recent.clear()
             yield self._tell(key, loud.incident, "opened", point)
 
-    def _follow(self, key: _Key, loud: _Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
+    def _follow(self, key: _Key, loud: Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
         rules = self._rules
         incident.last = point
         if peak is None:
             incident.normal += 1
             if incident.normal >= rules.close_after:
-                loud.incident, loud.held = None, None
-                loud.recent.clear()
+                loud.incident = None
                 loud.cooling_until = point.time + rules.cooldown
                 yield self._tell(key, incident, "closed", point, "recovered")
                 return
@@ -202,11 +237,14 @@ class Incidents:
             incident.told_severity = self._severity(incident.peak.score)
             yield self._tell(key, incident, "updated", point)
 
-    def _depart(self, departure: Departure) -> Iterator[Told]:
+    def _depart(self, departure: Departure, offset: int) -> Iterator[Told]:
         key = (departure.partition, departure.stream)
-        loud = self._loud.pop(key, None)
-        if loud is not None and loud.incident is not None:
-            reason: Literal["idle", "evicted"] = "idle" if departure.reason == "idle" else "evicted"
+        loud = self._loud.get(key)
+        if loud is None or offset <= loud.heard.offset:  # it left and came back since, and is read again
+            return
+        self._forget(key)
+        if loud.incident is not None:
+            reason: Reason = "idle" if departure.reason == "idle" else "evicted"
             last = loud.incident.last
             yield self._tell(key, loud.incident, "closed", Point(departure.row, last.time, last.offset), reason)
 
@@ -216,13 +254,16 @@ class Incidents:
         incident: Incident,
         status: Status,
         point: Point,
-        reason: Literal["recovered", "idle", "evicted"] | None = None,
+        reason: Reason | None = None,
+        maker: Maker | None = None,
     ) -> Told:
+        """`maker` is given where the incident is of another model or of other settings."""
         partition, stream = key
-        origin, started = self._origin, incident.started
-        name = identity("incident", stream, origin.model, origin.topic, partition, started.offset)
+        topic, started, peak = self._origin.topic, incident.started, incident.peak
+        by = maker or self._maker
+        name = identity("incident", stream, by.model, topic, partition, started.offset)
         alert = Alert(
-            id=identity("message", name, status, point.offset, origin.config),
+            id=identity("message", name, status, point.offset, by.config),
             incident=name,
             kind="anomaly",
             status=status,
@@ -231,18 +272,18 @@ class Incidents:
             time=moment(point.time),
             started_at=moment(started.time),
             ended_at=moment(incident.last_anomalous.time) if status == "closed" else None,
-            severity=self._severity(incident.peak.score),
-            score=incident.peak.score,
-            error=incident.peak.error,
-            threshold=self._threshold,
-            features=self._contributions(incident.peak),
+            severity=self._severity(peak.score) if maker is None else incident.told_severity,
+            score=peak.score,
+            error=peak.error,
+            threshold=self._threshold if maker is None else peak.error / peak.score,
+            features=self._contributions(peak) if len(peak.observed) == len(self._features) else (),
             evidence=Evidence(
-                topic=origin.topic,
+                topic=topic,
                 partition=partition,
                 first_offset=started.offset,
                 last_offset=point.offset,
-                model=origin.model,
-                config=origin.config,
+                model=by.model,
+                config=by.config,
             ),
         )
         return Told(alert, point.row)

@@ -7,27 +7,19 @@ change, and no label set outlives what it names.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Iterable
+from typing import get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
 from monitor import __version__, alerts
 from monitor.batch import Outcome, Reason
-from monitor.collectors import BulkHistogram, SnapshotGauge
+from monitor.collectors import Families, Family
 from monitor.config import Settings
+from monitor.delivery_metrics import DeliveryMetrics
 from monitor.model.manifest import Calibration, Manifest
 from monitor.status import Status
 
@@ -70,15 +62,6 @@ REFERENCE_HEAD = """\
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class Family(NamedTuple):
-    """What the reference says of a family: the name as it is scraped, its type, its label names, its help."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    help: str
-
-
 def label(text: str) -> str:
     """A stream name as a label value: control characters and lone surrogates would break the whole scrape."""
     return _UNPRINTABLE.sub("\ufffd", text)
@@ -95,13 +78,13 @@ def budget_per_window(calibration: Calibration, stride: int) -> float:
     return calibration.alerts_per_stream_per_day * stride / calibration.windows_per_stream_per_day
 
 
-class Metrics:
+class Metrics(DeliveryMetrics):
     """All families. `observe` takes the outcome of one batch, `refresh` the status once a second."""
 
     def __init__(self, registry: CollectorRegistry, manifest: Manifest, settings: Settings) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a `_created` series beside each counter doubles the page and nobody reads it
-        self.families: list[Family] = []
-        self._registry = registry
+        made = Families(PREFIX, registry)
+        self.families: list[Family] = made.declared
         self._worst_streams = settings.web.worst_streams
         self._budget_per_window = budget_per_window(manifest.calibration, settings.windows.stride)
         self._opened = 0
@@ -109,87 +92,88 @@ class Metrics:
         self._burn_points = deque([(-math.inf, 0, 0.0)])  # (s, opened, allowed), oldest first; nothing before the start
 
         # What came in.
-        self._records = self._counter("records", "Records read from the input topic.")
-        self._events = self._counter("events", "Records decoded into events.")
-        self._rejected = self._counter(
+        self._records = made.counter("records", "Records read from the input topic.")
+        self._events = made.counter("events", "Records decoded into events.")
+        self._rejected = made.counter(
             "rejected", "Records that could not become an event and went to the dead letters.", reason=tuple(Reason)
         )
-        self._late = self._counter("late_events", "Events older than their stream's newest, left out of its window.")
-        self._duplicate = self._counter("duplicate_events", "Events with the time of their stream's newest, left out.")
-        self._gaps = self._counter("gaps", "Silences longer than the greatest gap; each emptied its stream's window.")
-        self._imputed = self._counter(
-            "imputed_values", "Feature values that were missing or unusable and were imputed."
-        )
+        self._late = made.counter("late_events", "Events older than their stream's newest, left out of its window.")
+        self._duplicate = made.counter("duplicate_events", "Events with the time of their stream's newest, left out.")
+        self._gaps = made.counter("gaps", "Silences longer than the greatest gap; each emptied its stream's window.")
+        self._imputed = made.counter("imputed_values", "Feature values that were missing or unusable and were imputed.")
 
         # What was made of it.
-        self._windows = self._counter("windows_scored", "Windows scored by the model.")
-        self._error = self._bulk(
+        self._windows = made.counter("windows_scored", "Windows scored by the model.")
+        self._error = made.bulk(
             "reconstruction_error", "Mean squared error of a window, standardised units squared.", ERROR_BUCKETS
         )
-        self._score = self._bulk("score", "Error of a window over the threshold; above 1 is anomalous.", SCORE_BUCKETS)
-        self._alerts = self._counter(
+        self._score = made.bulk("score", "Error of a window over the threshold; above 1 is anomalous.", SCORE_BUCKETS)
+        self._alerts = made.counter(
             "alerts", "Alerts published.", kind=KINDS, status=STATUSES, severity=alerts.SEVERITIES
         )
-        self._open = self._gauge("open_incidents", "Incidents open now.")
-        self._threshold = self._gauge("threshold", "Reconstruction error above which a window is anomalous.")
-        self._budget = self._counter(
+        self._open = made.gauge("open_incidents", "Incidents open now.")
+        self._threshold = made.gauge("threshold", "Reconstruction error above which a window is anomalous.")
+        self._budget = made.counter(
             "alert_budget", "Incidents the alert budget allows for the windows scored so far; a fraction at first."
         )
-        self._burn = self._snapshot(
+        self._burn = made.snapshot(
             "alert_budget_burn_ratio",
             "Anomaly incidents opened over those the budget allows, in the last hour; absent while nothing was scored.",
         )
 
         # How long it took.
-        stage = self._histogram("stage_seconds", "Seconds one batch spent in a stage.", STAGE_BUCKETS, "stage")
+        stage = made.histogram("stage_seconds", "Seconds one batch spent in a stage.", STAGE_BUCKETS, "stage")
         self._stage = {name: stage.labels(name) for name in STAGES}
-        self._event_to_alert = self._histogram(
+        self._event_to_alert = made.histogram(
             "event_to_alert_seconds",
             "Seconds from the arrival of the event that caused an alert to the alert's acknowledgement.",
             ALERT_BUCKETS,
         )
 
         # Streams.
-        self._active = self._gauge("streams_active", "Streams with state.")
-        self._warming = self._gauge("streams_warming", "Active streams whose window is not full yet.")
-        self._started = self._counter("streams_started", "Streams seen for the first time or again.")
-        self._evicted = self._counter(
+        self._active = made.gauge("streams_active", "Streams with state.")
+        self._warming = made.gauge("streams_warming", "Active streams whose window is not full yet.")
+        self._started = made.counter("streams_started", "Streams seen for the first time or again.")
+        self._evicted = made.counter(
             "streams_evicted", "Streams forgotten: silent for too long, or over the cap on streams.", reason=EVICTIONS
         )
-        self._moved = self._counter(
+        self._moved = made.counter(
             "streams_moved", "Streams that started under a name that is live in another partition too; key by stream."
         )
-        self._stream_score = self._snapshot(
+        self._stream_score = made.snapshot(
             "stream_score",
             f'Latest score of the worst streams (web.worst_streams); stream="{OTHER}" is the highest of all others.',
             "stream",
         )
 
         # Kafka.
-        self._lag = self._snapshot("consumer_lag_records", "Records between position and end.", "topic", "partition")
-        self._position = self._snapshot("consumer_position_offset", "Next offset to read.", "topic", "partition")
-        self._end = self._snapshot("consumer_end_offset", "End of the log as last seen.", "topic", "partition")
-        self._partitions = self._gauge("consumer_partitions", "Partitions assigned to this member.")
-        self._rebalances = self._counter("rebalances", "Changes of this member's assignment.")
-        self._commits = self._counter("commits", "Offset commits acknowledged by the brokers.")
-        self._broker_up = self._gauge("broker_up", "Whether the brokers answer: 1 or 0.")
-        self._broker_errors = self._counter(
+        self._lag = made.snapshot("consumer_lag_records", "Records between position and end.", "topic", "partition")
+        self._position = made.snapshot("consumer_position_offset", "Next offset to read.", "topic", "partition")
+        self._end = made.snapshot("consumer_end_offset", "End of the log as last seen.", "topic", "partition")
+        self._partitions = made.gauge("consumer_partitions", "Partitions assigned to this member.")
+        self._rebalances = made.counter("rebalances", "Changes of this member's assignment.")
+        self._commits = made.counter("commits", "Offset commits acknowledged by the brokers.")
+        self._broker_up = made.gauge("broker_up", "Whether the brokers answer: 1 or 0.")
+        self._broker_errors = made.counter(
             "broker_errors", "Failed talks with the brokers, each followed by another try.", kind=BROKER_ERRORS
         )
 
+        # Delivery and recovery.
+        super().__init__(made)
+
         # The process and its model.
-        self._ready = self._gauge("ready", "Whether the service is ready: 1 or 0.")
-        self._info(
+        self._ready = made.gauge("ready", "Whether the service is ready: 1 or 0.")
+        made.info(
             "model",
             "The model being served; the digest's first 12 hex digits.",
             digest=manifest.digest[:12],
             network=manifest.architecture.network,
             runtime=settings.model.runtime,
         )
-        self._loaded = self._snapshot(
+        self._loaded = made.snapshot(
             "model_last_successful_load_timestamp_seconds", "When the model was loaded, seconds since the Unix epoch."
         )
-        self._info("build", "Version of this program.", version=__version__)
+        made.info("build", "Version of this program.", version=__version__)
 
         override = settings.model.threshold
         self._threshold.set(manifest.calibration.threshold if override is None else override)
@@ -223,9 +207,11 @@ class Metrics:
         for alert, arrival in zip(outcome.alerts, outcome.alert_arrival, strict=True):
             self._alerts.labels(alert.kind, alert.status, alert.severity).inc()
             self._opened += alert.kind == "anomaly" and alert.status == "opened"
-            self._event_to_alert.observe(max(0.0, published_at - arrival))  # the two clocks are not one
+            if not math.isnan(arrival):
+                self._event_to_alert.observe(max(0.0, published_at - arrival))  # the two clocks are not one
         for stage, seconds in outcome.seconds.items():
             self._stage[stage].observe(seconds)
+        self.observe_delivery(outcome)
 
     def refresh(self, status: Status) -> None:
         """Set every gauge from what the service says of itself; called about once a second."""
@@ -242,6 +228,7 @@ class Metrics:
         self._stream_score.replace(self._worst(status))
         burn = self._burn_ratio(status.now)
         self._burn.replace({} if burn is None else {(): burn})
+        self.refresh_delivery(status)
 
     def model_loaded(self, at: float) -> None:
         """A model was loaded and is served from now on; `at` in s since the Unix epoch."""
@@ -286,38 +273,6 @@ class Metrics:
         _, opened, allowed = points[0]
         spent = self._allowed - allowed
         return (self._opened - opened) / spent if spent > 0 else None
-
-    def _declare(self, name: str, kind: str, documentation: str, labels: Iterable[str] = ()) -> None:
-        self.families.append(Family(PREFIX + name, kind, tuple(labels), documentation))
-
-    def _counter(self, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
-        """A counter; every combination of its label values starts at 0, so that a rate sees the first one."""
-        self._declare(f"{name}_total", "counter", documentation, labels)
-        counter = Counter(PREFIX + name, documentation, tuple(labels), registry=self._registry)
-        if labels:
-            for values in itertools.product(*labels.values()):
-                counter.labels(*values)
-        return counter
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        self._declare(name, "gauge", documentation)
-        return Gauge(PREFIX + name, documentation, registry=self._registry)
-
-    def _snapshot(self, name: str, documentation: str, *labels: str) -> SnapshotGauge:
-        self._declare(name, "gauge", documentation, labels)
-        return SnapshotGauge(PREFIX + name, documentation, labels, self._registry)
-
-    def _bulk(self, name: str, documentation: str, buckets: Sequence[float]) -> BulkHistogram:
-        self._declare(name, "histogram", documentation)
-        return BulkHistogram(PREFIX + name, documentation, buckets, self._registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        self._declare(name, "histogram", documentation, labels)
-        return Histogram(PREFIX + name, documentation, labels, buckets=buckets, registry=self._registry)
-
-    def _info(self, name: str, documentation: str, **values: str) -> None:
-        self._declare(f"{name}_info", "gauge", documentation, values)
-        Info(PREFIX + name, documentation, registry=self._registry).info(values)
 
 
 def reference(families: Iterable[Family]) -> str:

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 
 from monitor.alerts import Alert
-from monitor.batch import Counts, Float32, Float64, Outcome, Record
+from monitor.batch import Batch, Counts, Float32, Float64, Outcome, Record, Recovered
+from monitor.checkpoint import Checkpoint
 from monitor.detector import Detector
 from monitor.events import Decoder
-from monitor.incidents import Incidents
-from monitor.windows import WindowStore
+from monitor.incidents import Incidents, Restored
+from monitor.windows import Image, WindowStore
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What state depends on, as digests."""
+
+    features: str  # names in their order
+    model: str
+    config: str
+
+
+@dataclass(slots=True)
+class _Recovery:
+    """A partition that is being read again."""
+
+    checkpoint: Checkpoint  # as it was committed
+    restored: Restored
+    states: int
+    windows: bool  # whether the windows of before fit this model
+    replayed: int = 0
+    reached: bool = False
 
 
 class Pipeline:
@@ -25,18 +49,90 @@ class Pipeline:
         detector: Detector,
         incidents: Incidents,
         threshold: float,
+        fingerprint: Fingerprint,
+        max_replay: int,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`clock` gives seconds and only measures how long the stages take."""
+        """`max_replay` in records of a partition; `clock` gives seconds and only measures how long the stages take."""
         self._decoder = decoder
         self.store = store
         self._detector = detector
         self.incidents = incidents
         self.threshold = threshold
+        self._fingerprint = fingerprint
+        self._max_replay = max_replay
         self._clock = clock
+        self._recoveries: dict[int, _Recovery] = {}
+        self._state_end: dict[int, int] = {}
+
+    @property
+    def features(self) -> str:
+        """Digest of the features' names in their order: windows of other features do not fit."""
+        return self._fingerprint.features
+
+    @property
+    def recovering(self) -> Mapping[int, int]:
+        """The partitions that are being read again, and up to which offset."""
+        return {partition: recovery.checkpoint.offset for partition, recovery in self._recoveries.items()}
+
+    def restore(
+        self,
+        partition: int,
+        checkpoint: Checkpoint,
+        states: Mapping[str, bytes],
+        void: Collection[str] = (),
+        image: Image | None = None,
+    ) -> int:
+        """Takes over a partition that this member had nothing of; returns the offset to read it from.
+
+        Records before `checkpoint.offset` rebuild the windows and lead to nothing else. `image` spares those before it.
+        `void` names streams whose state, wherever it is from, must be forgotten.
+        """
+        fits = checkpoint.features in ("", self._fingerprint.features)
+        begin = checkpoint.replay_from if fits else checkpoint.offset
+        self.store.restore(replace(checkpoint, replay_from=begin), partition)
+        if image is not None and fits:
+            self.store.load(image)
+            begin = image.offset
+        self._state_end[partition] = checkpoint.state_end
+        restored = self.incidents.restore(partition, states)
+        self.incidents.discard(partition, void)
+        self._recoveries[partition] = _Recovery(checkpoint, restored, len(states), fits)
+        return begin
+
+    def reach(self, partition: int) -> None:
+        """Says that no record before the committed offset is left to be read again, though none after it came yet."""
+        self._recoveries[partition].reached = True
+
+    def drop(self, partition: int) -> None:
+        """Forgets a partition that moved to another member."""
+        self.store.drop(partition)
+        self.incidents.drop(partition)
+        self._recoveries.pop(partition, None)
+        self._state_end.pop(partition, None)
+
+    def checkpoints(self, positions: Mapping[int, int]) -> dict[int, Checkpoint]:
+        """What to commit when everything before these offsets was processed. Not for partitions still recovering."""
+        return {
+            partition: replace(
+                self.store.resume(partition, offset, self._max_replay),
+                loud=self.incidents.kept(partition),
+                features=self._fingerprint.features,
+                model=self._fingerprint.model,
+                config=self._fingerprint.config,
+                state_end=self._state_end.get(partition, 0),
+            )
+            for partition, offset in positions.items()
+            if partition not in self._recoveries
+        }
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Any number of records of any partitions -> what they led to. The cut into calls changes no alert."""
+        replayed = 0
+        if self._recoveries:
+            records, again = self._split(records)
+            self._rebuild(again)
+            replayed = len(again)
         seconds: defaultdict[str, float] = defaultdict(float)
         totals: Counter[str] = Counter()
         begun = self._clock()
@@ -47,11 +143,11 @@ class Pipeline:
             seconds[stage] += now - begun
             begun = now
 
+        recovered, alerts = self._finish({record.partition for record in records})
+        arrivals = [nan] * len(alerts)
         decoded = self._decoder.decode(records)
         batch = decoded.batch
         lap("decode")
-        alerts: list[Alert] = []
-        arrivals: list[float] = []
         errors: list[Float32] = [np.empty(0, np.float32)]
         ratios: list[Float64] = [np.empty(0, np.float64)]
         for step in self.store.push(batch):
@@ -80,13 +176,47 @@ class Pipeline:
             alerts=alerts,
             alert_arrival=arrivals,
             rejects=decoded.rejects,
-            counts=Counts(records=len(records), events=len(batch), **totals),
+            states=self.incidents.changes(self._recoveries.keys()),
+            recovered=recovered,
+            counts=Counts(records=len(records), events=len(batch), replayed=replayed, **totals),
             error=np.concatenate(errors),
             score=np.concatenate(ratios),
             seconds=dict(seconds),
         )
 
-    def drop(self, partition: int) -> None:
-        """Forgets a partition that moved to another member."""
-        self.store.drop(partition)
-        self.incidents.drop(partition)
+    def _split(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+        """The new records, and those that are read again."""
+        until = self.recovering
+        new: list[Record] = []
+        again: list[Record] = []
+        for record in records:
+            (again if record.offset < until.get(record.partition, 0) else new).append(record)
+        return new, again
+
+    def _rebuild(self, records: Sequence[Record]) -> None:
+        batch: Batch = self._decoder.decode(records).batch
+        self.store.rebuild(batch)
+        for partition, count in Counter(record.partition for record in records).items():
+            self._recoveries[partition].replayed += count
+
+    def _finish(self, partitions: set[int]) -> tuple[list[Recovered], list[Alert]]:
+        """Ends the recovery of partitions that go on, and of those that have reached their place."""
+        recovered: list[Recovered] = []
+        alerts: list[Alert] = []
+        for partition, recovery in sorted(self._recoveries.items()):
+            if partition not in partitions and not recovery.reached:
+                continue
+            del self._recoveries[partition]
+            streams = self.store.streams
+            lost = max(0, recovery.checkpoint.live - streams.live(partition))
+            loud = self.incidents.loud(partition)
+            for stream, heard in loud.items():
+                known = heard.offset < recovery.checkpoint.offset  # at least once, state may be newer than the commit
+                if known and streams.find(partition, [stream])[0] < 0:
+                    self.store.adopt(partition, stream, heard.time, heard.offset)
+            self.incidents.follow(partition, list(loud), streams.find(partition, list(loud)))
+            alerts += [told.alert for told in recovery.restored.told]
+            short = max(lost, recovery.checkpoint.short) if recovery.windows else recovery.checkpoint.live
+            gone = max(0, recovery.checkpoint.loud - recovery.states) + recovery.restored.unreadable
+            recovered.append(Recovered(partition, recovery.replayed, short, gone))
+        return recovered, alerts

@@ -6,10 +6,21 @@ One contract suite holds every implementation to the same meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from monitor.batch import Outcome, Record
+from monitor.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What is known of a partition that this member has just gained."""
+
+    checkpoint: Checkpoint  # where it goes on; `replay_from` is not before the oldest record that is still there
+    states: Mapping[str, bytes] = field(default_factory=dict)  # incident state by stream, as it was committed
+    void: frozenset[str] = frozenset()  # streams with a state that belongs to no commit; it must be forgotten
+    missing: int = 0  # records between the commit and what is still there: lost to retention or to the brokers
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +28,8 @@ class Polled:
     """What one poll brought. Moves come first: forget the lost partitions before looking at the records."""
 
     records: Sequence[Record]
-    gained: frozenset[int]
-    lost: frozenset[int]
+    gained: Mapping[int, Restart]  # they bring no records until they are started
+    lost: frozenset[int]  # one that is in both was rewound: what is known of it is void
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Progress:
 
 
 class Source(Protocol):
-    """Records of the partitions this member owns, each partition in offset order, each record once."""
+    """Records of the partitions this member owns, each partition in offset order, each record once since its start."""
 
     def poll(self) -> Polled:
         """Waits a bounded time for a bounded number of records. Partitions move only here and in `idle`."""
@@ -38,9 +49,15 @@ class Source(Protocol):
     def idle(self, seconds: float) -> Polled:
         """Stays a member for a while without taking records."""
 
+    def start(self, partition: int, offset: int) -> None:
+        """Lets a gained partition bring records, from this offset on."""
+
+    def rewind(self) -> None:
+        """Makes all that was polled since the last commit unread: the next polls give every partition as if new."""
+
     @property
     def positions(self) -> Mapping[int, int]:
-        """Next offset of each owned partition that has brought records; given to the sink after each poll."""
+        """Next offset of each owned partition that brought records which are not committed yet."""
 
     def progress(self) -> Mapping[int, Progress]:
         """Position and end of every owned partition."""
@@ -56,9 +73,16 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where outcomes go, together with the positions of what they came from."""
+    """Where outcomes go, together with the places of what they came from."""
 
-    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
-        """All of it or UnavailableError; then the same call may be made again. False: published, but not committed."""
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        """All of it, or an error; False where all was published but the places could not be committed yet.
+
+        Raises UnavailableError where it is not done and not known to be impossible: the same call may be made again.
+        Raises FencedError where this member may not do it any more: what it knows is void, see `Source.rewind`.
+        """
+
+    def abandon(self) -> None:
+        """Gives up an outcome that could not be published, and ends what it left open."""
 
     def close(self) -> None: ...

@@ -1,36 +1,51 @@
-"""The loop: poll, process, publish, commit. And what surrounds it: waiting for brokers, health, and leaving in order.
+"""The loop: poll, process, publish, commit. And what surrounds it: waiting for brokers, taking over, leaving in order.
 
-Order of one turn, at-least-once delivery: alerts and dead letters are acknowledged, then the offsets of the records
-they came from are committed. What is killed in between is read again; a publish that is tried again sends equal ids.
+What is killed between two commits is done again by whoever reads on, from the same records to the same bytes. Errors of
+a publish are sorted by what they ask for: the same again (the brokers are away), everything anew from the last commit
+(this member was replaced), or an end.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import replace
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from monitor import config, logs
-from monitor.batch import Outcome
-from monitor.errors import MonitorError, UnavailableError
+from monitor.batch import Outcome, Recovered
+from monitor.checkpoint import Checkpoint
+from monitor.errors import FencedError, MonitorError, UnavailableError
 from monitor.health import Health
 from monitor.metrics import Metrics
 from monitor.model.manifest import Manifest
 from monitor.pipeline import Pipeline
-from monitor.ports import Polled, Sink, Source
-from monitor.status import OpenIncident, PartitionStatus, SeenReject, SharedName, Status, StreamScore, WarmingStream
+from monitor.ports import Polled, Progress, Restart, Sink, Source
+from monitor.reject_ratio import RejectRatio
+from monitor.reporting import Reporter
+from monitor.snapshots import Snapshots
+from monitor.snapshotting import Snapshotting
 
 log = logs.get("service")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between two attempts to reach the brokers
-_REPORT_EVERY = 1.0  # s
 _SLICE = 0.2  # s
-_REJECTS_LOGGED_EVERY = 10.0  # s
-_RATE_OVER = 10  # reports
-_SHOWN_INCIDENTS, _SHOWN_REJECTS, _SHOWN_WARMING = 100, 20, 50
+
+
+class Ends(NamedTuple):
+    """What a member is connected to."""
+
+    source: Source
+    sink: Sink
+    snapshots: Callable[[], Snapshots] | None = None  # opened when the first partition is there
+
+
+@dataclass(frozen=True, slots=True)
+class _Takeover:
+    """A partition that is being recovered."""
+
+    begun: float  # monotonic, s
+    by: str  # "snapshot" or "topic"
 
 
 class Service:
@@ -41,30 +56,24 @@ class Service:
         settings: config.Settings,
         manifest: Manifest,
         pipeline: Pipeline,
-        connect: Callable[[], tuple[Source, Sink]],
+        connect: Callable[[], Ends],
         metrics: Metrics,
         health: Health,
     ) -> None:
         """`connect` makes both ends; while the brokers are away it raises UnavailableError and is called again."""
         self._settings = settings
-        self._manifest = manifest
         self._pipeline = pipeline
         self._connect = connect
         self._metrics = metrics
         self._health = health
+        self._reporter = Reporter(settings, manifest, pipeline, metrics, health)
+        self._rejects = RejectRatio(settings.dead_letters)
+        self._snapshotting = Snapshotting(settings.recovery.snapshot_every, pipeline, metrics)
+        self._exactly_once = settings.delivery == "exactly_once"
         self._stopping = False  # not an Event: its lock may be held by the very code that a signal handler interrupts
         self._uncommitted = False  # published, but a rebalance kept the offsets from being committed
-        self._started_at = time.time()
-        self._state = "starting"
-        self._waiting_for = "not connected to Kafka yet"  # empty once the group has given this member its share
-        self._away = ""  # why the brokers do not answer; empty while they do
         self._source: Source | None = None
-        self._totals: Counter[str] = Counter()
-        self._rate: deque[tuple[float, int]] = deque(maxlen=_RATE_OVER + 1)
-        self._last_rejects: deque[SeenReject] = deque(maxlen=_SHOWN_REJECTS)
-        self._new_rejects: Counter[str] = Counter()
-        self._rejects_logged = -_REJECTS_LOGGED_EVERY
-        self._reported = -_REPORT_EVERY
+        self._takeovers: dict[int, _Takeover] = {}
 
     def stop(self) -> None:
         """Unready at once; the loop leaves at its own pace. May be called from a signal handler."""
@@ -72,49 +81,73 @@ class Service:
         self._stopping = True
 
     def run(self) -> None:
-        """Until `stop`: then the batch in hand is published and committed, and the group left."""
-        self._report(force=True)
+        """Until `stop`: then the batch in hand is published and committed, and the group left.
+
+        Raises MonitorError at the end where too many records were rejected: until then it stays, unready, for people to
+        see why it reads no more.
+        """
+        self._report(last=True)
         ends = self._wait_for_brokers()
         if ends is None:
             return
-        source, sink = ends
-        self._source = source
+        self._source = ends.source
         try:
-            self._state, self._waiting_for = "running", "joining the group"
-            while not self._stopping:
-                self._turn(source, sink)
-            self._settle(source, sink)
+            self._reporter.state, self._reporter.waiting_for = "running", "joining the group"
+            while not self._stopping and not self._rejects.exceeded:
+                self._turn(ends)
+            if not self._rejects.exceeded:
+                self._settle(ends)
         finally:
-            self._state = "stopping"
-            self._report(force=True)
-            sink.close()
-            self._leave(source)
-        log.info("stopped", events=self._totals["events"], alerts=self._totals["alerts"])
+            if not self._rejects.exceeded:
+                self._reporter.state = "stopping"
+            self._report(last=True)
+            self._source = None
+            ends.sink.close()
+            self._snapshotting.close()
+            self._leave(ends.source)
+        totals = self._reporter.totals
+        if self._rejects.exceeded:
+            self._stand_still()
+        log.info("stopped", events=totals["events"], alerts=totals["alerts"])
 
-    def _turn(self, source: Source, sink: Sink) -> None:
+    def _turn(self, ends: Ends) -> None:
         begun = time.perf_counter()
         try:
-            polled = source.poll()
+            polled = ends.source.poll()
         except UnavailableError as error:
             self._metrics.broker_error("poll")
             self._lost_brokers(error.message)
             self._wait(_FIRST_WAIT)
             return
         waited = time.perf_counter() - begun
-        self._move(polled)
-        if polled.records:
+        self._move(ends, polled)
+        reached = self._reached(ends.source)
+        if polled.records or reached:
+            self._snapshotting.unsettle()
+            until = self._pipeline.recovering
+            new = [record for record in polled.records if record.offset >= until.get(record.partition, 0)]
             outcome = self._pipeline.process(polled.records)
-            self._publish(source, sink, outcome, waited)
+            if self._rejects.observe(new, outcome.rejects):
+                return
+            places = dict(ends.source.positions)
+            if outcome.alerts or outcome.states:  # a takeover alone leads to nothing, unless it ends incidents
+                places = reached | places
+            checkpoints = self._pipeline.checkpoints(places)
+            if checkpoints or outcome.alerts or outcome.states:
+                self._publish(ends, outcome, checkpoints, waited)
+            else:  # all of it was read before
+                self._account(outcome, waited)
         else:
-            self._settle(source, sink)
-        self._watch_brokers(source)
+            self._settle(ends)
+        self._watch_brokers(ends.source)
         self._report()
 
-    def _settle(self, source: Source, sink: Sink) -> None:
+    def _settle(self, ends: Ends) -> None:
         """Commits what was published while the group was being rebalanced, as soon as that is over."""
-        if self._uncommitted and source.joined():
+        if self._uncommitted and ends.source.joined():
             try:
-                self._uncommitted = not sink.publish(Outcome(), source.positions)
+                checkpoints = self._pipeline.checkpoints(ends.source.positions)
+                self._uncommitted = not ends.sink.publish(Outcome(), checkpoints)
             except UnavailableError as error:
                 self._metrics.broker_error("publish")
                 self._lost_brokers(error.message)
@@ -125,29 +158,71 @@ class Service:
         except UnavailableError as error:  # the group will notice by itself, after the session time-out
             log.warning("left without a word to the group", why=error.message)
 
-    def _publish(self, source: Source, sink: Sink, outcome: Outcome, waited: float) -> None:
+    def _publish(self, ends: Ends, outcome: Outcome, checkpoints: Mapping[int, Checkpoint], waited: float) -> None:
         """Publishes and commits; while the brokers do not take it, waits as a member that reads nothing."""
         begun = time.perf_counter()
         wait = _FIRST_WAIT
         while True:
             try:
-                committed = sink.publish(outcome, source.positions)
+                committed = ends.sink.publish(outcome, checkpoints)
                 break
+            except FencedError as error:
+                self._start_over(ends.source, error.message)
+                return
             except UnavailableError as error:
                 self._metrics.broker_error("publish")
+                self._metrics.delivery_error("retry")
+                if self._exactly_once:
+                    self._metrics.transaction("aborted")
                 self._lost_brokers(str(error.message))
                 if self._stopping:
                     raise MonitorError(
                         f"stopped before the last batch could be published: {error.message}",
                         "Nothing is lost: its records are not committed and will be read again.",
                     ) from error
-            self._idle(source, wait)
+            except MonitorError:
+                self._metrics.delivery_error("stop")
+                raise
+            lost = self._idle(ends, wait)
+            if lost & checkpoints.keys():
+                # Whoever has them now does it all again, and may have begun.
+                ends.sink.abandon()
+                self._start_over(ends.source, f"partitions {sorted(lost)} went to another member meanwhile")
+                return
             wait = min(2 * wait, _LONGEST_WAIT)
         self._uncommitted = not committed
-        if committed:
+        if committed and checkpoints:
             self._metrics.committed()
-        seconds = {**outcome.seconds, "poll": waited, "publish": time.perf_counter() - begun}
-        self._observe(replace(outcome, seconds=seconds))
+            if self._exactly_once:
+                self._metrics.transaction("committed")
+        self._account(outcome, waited, time.perf_counter() - begun)
+        if committed:
+            self._snapshotting.committed(checkpoints)
+
+    def _account(self, outcome: Outcome, waited: float, published: float | None = None) -> None:
+        for recovered in outcome.recovered:
+            self._recovered(recovered)
+        seconds = {**outcome.seconds, "poll": waited}
+        if published is not None:
+            seconds["publish"] = published
+        self._reporter.observe(replace(outcome, seconds=seconds))
+
+    def _start_over(self, source: Source, why: str) -> None:
+        """Everything since the last commit is void; the source gives all partitions anew, with what was committed."""
+        log.warning("starting over from the last commit", why=why)
+        self._metrics.delivery_error("fence")
+        if self._exactly_once:
+            self._metrics.transaction("fenced")
+        source.rewind()
+
+    def _stand_still(self) -> None:
+        """Too many records are bad: reads no more, but stays for people to see why, until told to stop."""
+        self._reporter.stopped = f"{self._rejects.message()}. {self._rejects.hint()}"
+        log.error("stopped reading", reason=self._rejects.message(), hint=self._rejects.hint())
+        while not self._stopping:
+            self._report()
+            time.sleep(_SLICE)
+        raise MonitorError(self._rejects.message(), self._rejects.hint())
 
     def _wait(self, seconds: float) -> None:
         """Lets time pass, in slices: a signal is noticed soon and the loop is seen to turn."""
@@ -156,48 +231,90 @@ class Service:
             time.sleep(min(left, _SLICE))
             self._report()
 
-    def _idle(self, source: Source, seconds: float) -> None:
+    def _idle(self, ends: Ends, seconds: float) -> frozenset[int]:
+        """Stays a member that takes nothing; the partitions that were lost meanwhile."""
+        lost: frozenset[int] = frozenset()
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stopping:
             try:
-                self._move(source.idle(min(left, _REPORT_EVERY)))
+                polled = ends.source.idle(min(left, 1.0))
+                self._move(ends, polled)
+                lost |= polled.lost
             except UnavailableError as error:
                 self._metrics.broker_error("poll")
                 self._lost_brokers(error.message)
                 self._wait(min(left, _FIRST_WAIT))
             self._report()
+        return lost
 
-    def _observe(self, outcome: Outcome) -> None:
-        self._metrics.observe(outcome, time.time())
-        self._totals.update(events=outcome.counts.events, alerts=len(outcome.alerts), rejects=len(outcome.rejects))
-        for alert in outcome.alerts:
-            if alert.status != "updated":
-                log.info(
-                    f"incident {alert.status}",
-                    stream=alert.stream,
-                    severity=alert.severity,
-                    score=round(alert.score, 2),
-                    started_at=alert.started_at,
-                    incident=alert.incident,
-                )
-        for reject in outcome.rejects:
-            record = reject.record
-            self._new_rejects[reject.reason.value] += 1
-            self._last_rejects.appendleft(
-                SeenReject(reject.reason, reject.detail, record.topic, record.partition, record.offset)
-            )
-
-    def _move(self, polled: Polled) -> None:
+    def _move(self, ends: Ends, polled: Polled) -> None:
+        """Forgets the partitions that went, takes over those that came."""
         for partition in polled.lost:
             self._pipeline.drop(partition)
+            self._snapshotting.dropped(partition)
+            self._takeovers.pop(partition, None)
         if polled.lost:
             log.info("partitions revoked", partitions=sorted(polled.lost))
+        if polled.gained and ends.snapshots is not None:
+            self._snapshotting.open(ends.snapshots)
+        for partition, restart in polled.gained.items():
+            self._take_over(ends.source, partition, restart)
         if polled.gained:
             log.info("partitions assigned", partitions=sorted(polled.gained))
         if polled.lost or polled.gained:
             self._metrics.rebalanced()
 
-    def _wait_for_brokers(self) -> tuple[Source, Sink] | None:
+    def _take_over(self, source: Source, partition: int, restart: Restart) -> None:
+        checkpoint = restart.checkpoint
+        if restart.missing:
+            self._reporter.data_lost += restart.missing
+            self._metrics.data_lost(restart.missing)
+            log.warning(
+                "records are gone from the log unread",
+                partition=partition,
+                records=restart.missing,
+                goes_on_at=checkpoint.offset,
+            )
+        image = self._snapshotting.load(partition, checkpoint)
+        begin = self._pipeline.restore(partition, checkpoint, restart.states, restart.void, image)
+        self._takeovers[partition] = _Takeover(time.monotonic(), "topic" if image is None else "snapshot")
+        self._reporter.replay_from[partition] = begin
+        source.start(partition, begin)
+
+    def _reached(self, source: Source) -> dict[int, int]:
+        """Partitions that have read all that is to be read again, and where they go on."""
+        if not self._pipeline.recovering:
+            return {}
+        progress = source.progress()
+        found = {
+            partition: offset
+            for partition, offset in self._pipeline.recovering.items()
+            if partition in progress and progress[partition].position >= offset
+        }
+        for partition in found:
+            self._pipeline.reach(partition)
+        return found
+
+    def _recovered(self, recovered: Recovered) -> None:
+        takeover = self._takeovers.pop(recovered.partition, None)
+        self._reporter.replay_from.pop(recovered.partition, None)
+        if takeover is None:
+            return
+        seconds = time.monotonic() - takeover.begun
+        by = takeover.by if recovered.replayed or takeover.by == "snapshot" else "nothing"
+        self._metrics.recovered(by, seconds, recovered.replayed, recovered.short)
+        log.info(
+            "partition recovered",
+            partition=recovered.partition,
+            by=by,
+            replayed=recovered.replayed,
+            seconds=round(seconds, 3),
+            per_second=round(recovered.replayed / seconds) if seconds > 0 else 0,
+            short=recovered.short,
+            forgotten=recovered.forgotten,
+        )
+
+    def _wait_for_brokers(self) -> Ends | None:
         wait = _FIRST_WAIT
         while not self._stopping:
             try:
@@ -214,89 +331,33 @@ class Service:
                     brokers=self._settings.kafka.bootstrap_servers,
                     group=self._settings.kafka.group,
                     input=self._settings.topics.input.name,
+                    delivery=self._settings.delivery,
                 )
                 return ends
         return None
 
     def _watch_brokers(self, source: Source) -> None:
-        if self._waiting_for and source.joined():
-            self._waiting_for = ""
+        if self._reporter.waiting_for and source.joined():
+            self._reporter.waiting_for = ""
         if source.connected():
             self._found_brokers()
         else:
             self._lost_brokers(f"{self._settings.kafka.bootstrap_servers} does not answer")
 
     def _lost_brokers(self, why: str) -> None:
-        if not self._away:
+        if not self._reporter.away:
             log.warning("brokers are away; waiting", why=why)
-        self._away = f"Kafka: {why}"
+        self._reporter.away = f"Kafka: {why}"
         self._metrics.broker(up=False)
 
     def _found_brokers(self) -> None:
-        if self._away:
+        if self._reporter.away:
             log.info("brokers are back")
-        self._away = ""
+        self._reporter.away = ""
         self._metrics.broker(up=True)
 
-    def _report(self, *, force: bool = False) -> None:
-        """The heartbeat, and once a second the status for probes, page and gauges."""
-        now = time.monotonic()
-        self._health.beat(now)
-        if not force and now - self._reported < _REPORT_EVERY:
-            return
-        self._reported = now
-        self._rate.append((now, self._totals["events"]))
-        status = self._status()
-        self._health.report(status)
-        self._metrics.refresh(status)
-        if self._new_rejects and (force or now - self._rejects_logged >= _REJECTS_LOGGED_EVERY):
-            self._rejects_logged = now
-            log.warning("records rejected", counts=dict(self._new_rejects), last=self._last_rejects[0].detail)
-            self._new_rejects.clear()
-
-    def _status(self) -> Status:
-        settings, pipeline = self._settings, self._pipeline
-        table = pipeline.store.streams
-        progress = self._source.progress() if self._source is not None and self._state == "running" else {}
-        warming = (table.partition >= 0) & (table.count < pipeline.store.window)
-        incidents = sorted(pipeline.incidents.open(), key=lambda entry: -entry[3].peak.score)
-        worst, other = table.worst(settings.web.worst_streams)
-        (first, before), (last, after) = self._rate[0], self._rate[-1]
-        return Status(
-            state=self._state,
-            not_ready=tuple(filter(None, [self._away or self._waiting_for])),
-            started_at=self._started_at,
-            now=time.time(),
-            model=self._manifest,
-            settings_digest=settings.digest(),
-            threshold=pipeline.threshold,
-            group=settings.kafka.group,
-            topics=(settings.topics.input.name, settings.topics.alerts.name, settings.topics.dead_letters.name),
-            partitions=tuple(
-                PartitionStatus(
-                    partition,
-                    place.position,
-                    place.end,
-                    table.live(partition),
-                    int(np.count_nonzero(warming & (table.partition == partition))),
-                )
-                for partition, place in sorted(progress.items())
-            ),
-            events_per_second=(after - before) / (last - first) if last > first else 0.0,
-            events=self._totals["events"],
-            alerts=self._totals["alerts"],
-            rejects=self._totals["rejects"],
-            open_incidents=tuple(
-                OpenIncident(stream, partition, severity, incident.started.time, incident.peak.score)
-                for partition, stream, severity, incident in incidents[:_SHOWN_INCIDENTS]
-            ),
-            open_total=len(incidents),
-            last_rejects=tuple(self._last_rejects),
-            worst=tuple(StreamScore(stream, score) for stream, score in worst),
-            other_worst=other,
-            warming=tuple(
-                WarmingStream(table.names[slot], int(table.count[slot]), pipeline.store.window)
-                for slot in np.flatnonzero(warming)[:_SHOWN_WARMING].tolist()
-            ),
-            shared=tuple(SharedName(name, partitions) for name, partitions in table.shared()),
-        )
+    def _report(self, *, last: bool = False) -> None:
+        if self._reporter.beat() or last:
+            running = self._source is not None and self._reporter.state == "running"
+            progress: Mapping[int, Progress] = self._source.progress() if running and self._source is not None else {}
+            self._reporter.report(progress, last=last)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf, nan
+from zlib import crc32
 
 import numpy as np
 
 from monitor.batch import Float64, Int64
 
 _EVICTED_SHARE = 64
+_NOT_YET = np.iinfo(np.int64).max
 _SHARED_KEPT = 20
 
 
@@ -35,6 +37,12 @@ class StreamTable:
         self.last_time: Float64 = np.empty(0, np.float64)  # newest event time
         self.last_offset: Int64 = np.empty(0, np.int64)
         self.last_clock: Float64 = np.empty(0, np.float64)  # the partition's clock when last heard of
+        # Reading on from `whole_from` makes the window what it is; `next_whole_from` takes its place T events later.
+        self.whole_from: Int64 = np.empty(0, np.int64)
+        self.next_whole_from: Int64 = np.empty(0, np.int64)
+        self.phase: Float64 = np.empty(
+            0, np.float64
+        )  # 0 to 1, by name: spreads over time what each stream does at times
         self.score: Float64 = np.empty(0, np.float64)  # of the latest window, NaN before the first
 
     def __len__(self) -> int:
@@ -78,6 +86,8 @@ class StreamTable:
         self.partition[slot] = partition
         self.count[slot] = 0
         self.last_time[slot] = -inf
+        self.phase[slot] = crc32(name.encode("utf-8", "surrogatepass")) / 2**32
+        self.whole_from[slot] = self.next_whole_from[slot] = _NOT_YET
         self.score[slot] = nan
         if any(name in other for number, other in self._index.items() if number != partition):
             self.shared_count += 1
@@ -101,6 +111,11 @@ class StreamTable:
         """Streams not heard of for `timeout` s of the partition's event time, longest first."""
         slots = self.slots(partition)
         return self._oldest_first(slots[clock - self.last_clock[slots] > timeout])
+
+    def heard_by(self, partition: int, offset: int) -> Int64:
+        """Streams last heard of at or before this offset, longest first."""
+        slots = self.slots(partition)
+        return self._oldest_first(slots[self.last_offset[slots] <= offset])
 
     def least_recent(self, partition: int) -> Int64:
         """The sixty-fourth part of a full partition's streams (at least one) that was not heard of for longest.
@@ -126,8 +141,17 @@ class StreamTable:
         old, self.capacity = self.capacity, max(self.capacity + 64, self.capacity * 5 // 4)
         self.names.extend([""] * (self.capacity - old))
         # In place: the old column is not kept beside the new one while it is copied.
-        columns = (self.partition, self.count, self.last_time, self.last_offset, self.last_clock, self.score)
-        for column in columns:
+        for column in (
+            self.partition,
+            self.count,
+            self.last_time,
+            self.last_offset,
+            self.last_clock,
+            self.whole_from,
+            self.next_whole_from,
+            self.phase,
+            self.score,
+        ):
             column.resize(self.capacity, refcheck=False)
         self.partition[old:] = -1
         self.score[old:] = nan

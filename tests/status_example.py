@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from monitor.model.manifest import Architecture, Calibration, Feature, Manifest, TrainingRecord
 from monitor.status import OpenIncident, PartitionStatus, SeenReject, Status, StreamScore, WarmingStream
 
@@ -62,7 +64,7 @@ def starting() -> Status:
         settings_digest="ab12cd34ef56" + "0" * 52,
         threshold=0.874,
         group="pumps",
-        topics=("events", "alerts", "events.dead"),
+        topics=("events", "alerts", "events.dead", "events.state"),
     )
 
 
@@ -79,7 +81,7 @@ def busy() -> Status:
         settings_digest="ab12cd34ef56" + "0" * 52,
         threshold=0.874,
         group="pumps",
-        topics=("events", "alerts", "events.dead"),
+        topics=("events", "alerts", "events.dead", "events.state"),
         partitions=tuple(
             PartitionStatus(i, 18_204_113 + 7919 * i, None if i == 5 else 18_204_113 + 7919 * i + lag, 171 + i, i % 3)
             for i, lag in enumerate((0, 12, 3, 840, 0, 0))
@@ -106,3 +108,14 @@ def busy() -> Status:
         other_worst=0.37,
         warming=(WarmingStream("plant-3/pump-41", 27, 32), WarmingStream("plant-3/pump-42", 4, 32)),
     )
+
+
+def recovering() -> Status:
+    """The same, a minute after two partitions came from another member: one is stuck, one still being recovered."""
+    status = busy()
+    partitions = list(status.partitions)
+    start = partitions[2].position - 480_000
+    partitions[2] = replace(partitions[2], recovering_from=start, recovering_until=partitions[2].position + 120_000)
+    partitions[3] = replace(partitions[3], stuck=True)
+    progress = "recovering 1 of 6 partitions: 120,000 records to go, 85,000/s"
+    return replace(status, partitions=tuple(partitions), recovery=progress)

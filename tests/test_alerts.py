@@ -146,6 +146,13 @@ def test_what_is_no_alert_of_this_version_is_refused(old: str, new: str) -> None
         parse(GOLDEN.replace(old, new).encode())
 
 
+@pytest.mark.parametrize("reason", [*get_args(alerts.Reason), None])
+def test_every_reason_of_an_end_is_read_back_and_stands_in_the_published_schema(reason: alerts.Reason | None) -> None:
+    assert parse(example(reason=reason).to_bytes()).reason == reason
+    published = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]["reason"]["anyOf"]
+    assert published == [{"enum": list(get_args(alerts.Reason)), "type": "string"}, {"type": "null"}]
+
+
 def test_the_identity_is_128_bits_of_its_parts_in_their_order() -> None:
     assert re.fullmatch("[0-9a-f]{32}", alerts.identity("a", 1))
     assert len({alerts.identity(*parts) for parts in [("a", "b"), ("b", "a"), ("ab",), ("a", "b", "")]}) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,43 @@ def test_a_manifest_must_name_both_files_and_no_other(folder: Path) -> None:
     assert refusal(folder) == (
         "DIR/manifest.json must name the files model.onnx, weights.safetensors, not ../../etc/passwd" + AGAIN
     )
+
+
+def deep_edit(folder: Path, section: str, name: str, value: object) -> None:
+    path = folder / "manifest.json"
+    tree = json.loads(path.read_text())
+    (tree["features"][0] if section == "features" else tree[section])[name] = value
+    path.write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("features", "mean", float("nan")),  # a missing value would be imputed as NaN, which is never anomalous
+        ("features", "scale", "1.5"),
+        ("calibration", "quantile", True),
+        ("training", "source", "\ud800"),  # it has no bytes, so no digest
+    ],
+)
+def test_a_value_that_is_not_what_it_says_is_refused(folder: Path, section: str, name: str, value: object) -> None:
+    deep_edit(folder, section, name, value)
+    assert refusal(folder).startswith("DIR/manifest.json is not a model's manifest: ")
+
+
+def test_two_features_of_one_name_are_refused(folder: Path) -> None:
+    deep_edit(folder, "features", "name", "b")
+    assert refusal(folder) == "DIR/manifest.json has two features of one name" + AGAIN
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "weights.safetensors"])
+def test_a_file_that_has_no_end_is_not_read(folder: Path, name: str) -> None:
+    path = folder / name
+    with path.open("ab") as file:
+        file.truncate(2**32)  # it takes no room
+    assert refusal(folder).startswith(f"DIR/{name} is too large (4294967296 bytes)")
+    path.unlink()
+    os.mkfifo(path)
+    assert refusal(folder).startswith(f"DIR/{name} is not a regular file")
 
 
 def test_a_manifest_must_describe_every_feature(folder: Path) -> None:

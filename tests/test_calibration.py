@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from monitor.config import Training
 from monitor.errors import MonitorError
 from monitor.model.calibration import calibrate, quantile_for
-from monitor.model.impute import impute
 
 
 def ramp(count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -78,26 +77,3 @@ def test_the_threshold_is_positive_even_where_every_error_is_zero() -> None:
 def test_errors_that_are_no_numbers_give_no_threshold(errors: list[float]) -> None:
     with pytest.raises(MonitorError, match="no finite errors"):
         calibrate(np.array(errors, np.float32), Training(), 86_400)
-
-
-NAN = np.nan
-
-
-def test_a_missing_value_is_the_last_one_since_the_gap_else_the_mean() -> None:
-    values = np.array([[NAN, 1], [2, NAN], [NAN, NAN], [NAN, 5], [7, NAN]], np.float32)
-    first = np.array([True, False, False, True, False])
-    filled = impute(values, first, np.array([-1, -2], np.float32))
-    assert filled.tolist() == [[-1, 1], [2, 1], [2, 1], [-1, 5], [7, 5]]
-    assert filled.dtype == np.float32
-
-
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([NAN, 0.0, 1.0, 2.0])), min_size=1, max_size=30))
-def test_imputing_all_rows_is_imputing_one_after_the_other(rows: list[tuple[bool, float]]) -> None:
-    held, by_hand = -1.0, []
-    for opens, value in rows:
-        held = -1.0 if opens else held
-        held = value if value == value else held
-        by_hand.append(held)
-    values = np.array([[value] for _, value in rows], np.float32)
-    filled = impute(values, np.array([opens for opens, _ in rows]), np.array([-1], np.float32))
-    assert filled[:, 0].tolist() == by_hand

@@ -19,6 +19,7 @@ from monitor.config.loading import HINT, describe, load, load_with_origins, secr
 from monitor.config.strictyaml import scalar
 from monitor.errors import ConfigError
 
+PUBLISH_IS_ONE_TRANSACTION = "publish_timeout must not exceed transaction_timeout: a publish is one transaction"
 INVALID = sorted((Path(__file__).parent / "invalid_configs").glob("*.yaml"))
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "monitor.yaml"
 
@@ -65,6 +66,15 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(tmp_pat
     assert kafka.start_at == "earliest"
 
 
+def test_a_key_of_the_top_level_has_its_three_sources_too(tmp_path: Path) -> None:
+    path = write(tmp_path, "delivery: at_least_once\n")
+    loaded = load_with_origins(path, {})
+    assert loaded.settings.delivery == "at_least_once"
+    assert describe(loaded.settings, loaded.origins)[0] == ("delivery", "at_least_once", f"{path}:1")
+    assert load(path, {"MONITOR_DELIVERY": "exactly_once"}).delivery == "exactly_once"
+    assert load(path, {"MONITOR_DELIVERY": "exactly_once"}, {"delivery": "at_least_once"}).delivery == "at_least_once"
+
+
 SOURCES = st.fixed_dictionaries({}, optional={name: st.integers(1, 9) for name in ("file", "environment", "flag")})
 
 
@@ -100,6 +110,22 @@ def test_a_default_written_out_is_the_same_configuration(tmp_path: Path) -> None
     assert load(write(tmp_path, "events: {max_ahead: 300}\n"), {}).digest() == load(None, {}).digest()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "delivery: at_least_once",
+        "recovery: {max_replay: 5, data_loss: fail, state_dir: /var/lib/monitor, snapshot_every: 1}",
+        "dead_letters: {max_ratio: 0.1, window: 100}",
+        "kafka: {group: other, poll_records: 7, poll_bytes: 4096, transaction_timeout: 20}",
+        "topics: {state: {name: other}}",
+    ],
+)
+def test_how_alerts_are_delivered_does_not_change_the_digest_they_carry(tmp_path: Path, text: str) -> None:
+    loaded = load(write(tmp_path, text + "\n"), {})
+    assert loaded != load(None, {})
+    assert loaded.digest() == load(None, {}).digest()
+
+
 def test_mappings_merge_and_lists_are_replaced(tmp_path: Path) -> None:
     path = write(
         tmp_path, "kafka: {options: {a: 1, b: 2}}\nevents: {features: [x, y]}\ntopics: {input: {partitions: 3}}\n"
@@ -114,6 +140,12 @@ def test_mappings_merge_and_lists_are_replaced(tmp_path: Path) -> None:
     assert loaded.events.features == ["z"]
     assert loaded.topics.input.name == "events"
     assert loaded.topics.input.partitions == 3
+
+
+@pytest.mark.parametrize("whole", ["null", '["a"]', "5"])
+def test_an_entry_of_a_mapping_that_another_variable_says_is_none_is_no_crash(whole: str) -> None:
+    environ = {"MONITOR_KAFKA__OPTIONS": whole, "MONITOR_KAFKA__OPTIONS__ACKS_X": "1"}
+    assert fault(None, environ).startswith("MONITOR_KAFKA__OPTIONS: kafka.options: must be a mapping")
 
 
 def test_one_variable_wins_over_its_whole_section_as_json() -> None:
@@ -160,6 +192,9 @@ def test_text_in_the_environment_is_not_parsed_where_text_is_wanted() -> None:
         ("MONITOR_KAFKA", "[" * 100_000, 'kafka: must be JSON, such as {"key": "value"}'),
         ("MONITOR_KAFKA", '{"gruop": 1}', "kafka.gruop: unknown key; did you mean kafka.group?"),
         ("MONITOR_KAFKA__SASL__MECHANISM", "PLAIN", "kafka.sasl: mechanism PLAIN needs a username"),
+        ("MONITOR_DELIVERY", "once", 'delivery: must be exactly_once or at_least_once, not the text "once"'),
+        ("MONITOR_DELIVERY__MODE", "exactly_once", "unknown setting; did you mean MONITOR_DELIVERY?"),
+        ("MONITOR_KAFKA__PUBLISH_TIMEOUT", "31", "kafka: " + PUBLISH_IS_ONE_TRANSACTION),
     ],
 )
 def test_a_fault_in_the_environment_names_the_variable(name: str, value: str, message: str) -> None:

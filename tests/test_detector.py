@@ -220,6 +220,28 @@ def test_a_graph_of_another_shape_than_the_manifest_says_is_refused(folder: Path
         OnnxDetector(_edited(folder, window=9), 1)
 
 
+def _graph(folder: Path, old: bytes, new: bytes) -> Artefact:
+    """A graph that is not the one that was trained, as whoever writes both files could make it."""
+    whole = _edited(folder)
+    assert old in whole.graph
+    return Artefact(folder, whole.manifest, whole.graph.replace(old, new), whole.weights)
+
+
+def test_a_graph_with_other_names_than_the_service_uses_is_refused(folder: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"takes windowz of \(8, 3\), but the manifest says \(8, 3\)"):
+        OnnxDetector(_graph(folder, b"windows", b"windowz"), 1)
+    with pytest.raises(ArtefactError, match="cannot be run"):
+        OnnxDetector(_graph(folder, b"feature_error", b"feature_errox"), 1)
+
+
+def test_a_graph_that_cannot_be_read_says_nothing_on_standard_output(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ArtefactError, match="cannot load"):
+        OnnxDetector(_graph(folder, b"windows", b"\xff\xff\xff\xff\xff\xff\xff"), 1)
+    assert capfd.readouterr().out == ""
+
+
 def test_weights_of_another_network_than_the_manifest_says_are_refused(folder: Path) -> None:
     with pytest.raises(ArtefactError, match=r"weights\.safetensors does not hold the network"):
         TorchDetector(_edited(folder, hidden=9), 1)

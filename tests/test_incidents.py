@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from monitor import config
 from monitor.alerts import SEVERITIES, Alert
 from monitor.batch import Batch, Departure, Scores, Windows
-from monitor.incidents import Incidents, Origin, Peak, Told
+from monitor.incident_state import Peak
+from monitor.incidents import Incidents, Origin, Told
 
 THRESHOLD = 0.5
 FEATURES = ("a", "b", "c")

@@ -16,13 +16,13 @@ from pydantic import SecretStr
 from monitor import config
 from monitor.cli.topics import as_table
 from monitor.errors import ConfigError, MonitorError, UnavailableError
-from monitor.kafka import history, tail
+from monitor.kafka import history, limits, tail
 from monitor.kafka.connect import check_options, options
 from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
 from monitor.kafka.topics import Topics as KafkaTopics
 from monitor.kafka.topics import require
-from tests.brokers import Topics
+from tests.brokers import Topics, create_topic
 from tests.secured import tls_kafka
 
 NOBODY = config.Kafka(bootstrap_servers="127.0.0.1:1", options={"bootstrap_timeout_ms": 300})
@@ -32,12 +32,17 @@ def settings(bootstrap: str, **changes: Any) -> config.Kafka:
     return config.Kafka(bootstrap_servers=bootstrap).model_copy(update=changes)
 
 
-def three(names: Topics, **changes: Any) -> config.Topics:
-    """Three topics that do not exist; `changes` to the alert topic."""
+def member(kafka: config.Kafka, topic: str) -> KafkaSource:
+    return KafkaSource(kafka, config.Topics(input=config.TopicSpec(name=topic)), config.Recovery())
+
+
+def four(names: Topics, **changes: Any) -> config.Topics:
+    """Four topics that do not exist; `changes` to the alert topic."""
     return config.Topics(
         input=config.TopicSpec(name=names("in"), partitions=2),
         alerts=config.TopicSpec(name=names("alerts"), partitions=3, replication=1, **changes),
         dead_letters=config.TopicSpec(name=names("dead")),
+        state=config.TopicSpec(name=names("state"), config={"segment.bytes": "1048576"}),
     )
 
 
@@ -110,7 +115,8 @@ def test_an_option_that_no_client_knows_is_refused() -> None:
         ("acks", "is fixed"),
         ("enable_idempotence", "is fixed"),
         ("isolation_level", "is fixed"),
-        ("transactional_id", "is fixed"),
+        ("transactional_id", "has a setting of its own"),
+        ("transaction_timeout_ms", "use kafka.transaction_timeout"),
         ("group_id", "use kafka.group"),
         ("group_instance_id", "use kafka.instance_id"),
         ("bootstrap_servers", "use kafka.bootstrap_servers"),
@@ -133,8 +139,8 @@ def test_an_option_that_would_break_the_delivery_contract_is_refused(name: str, 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda: KafkaSource(NOBODY, "t"),
-        lambda: KafkaSink(NOBODY, config.Topics(), lambda _: True).open(),
+        lambda: KafkaSource(NOBODY, config.Topics(), config.Recovery()),
+        lambda: KafkaSink(NOBODY, config.Topics(), "exactly_once", None).open(),  # type: ignore[arg-type]  # not asked yet
         lambda: KafkaTopics(NOBODY, config.Topics()),
         lambda: list(history.read(NOBODY, "t")),
         lambda: next(tail.follow(NOBODY, "t", "beginning")),
@@ -147,13 +153,13 @@ def test_nobody_listening_is_unavailable(use: Any) -> None:
 
 
 def test_missing_topics_are_named_with_the_command_then_made_as_configured(topics: Topics) -> None:
-    kafka, wanted = settings(topics.bootstrap), three(topics, config={"max.message.bytes": "4096"}, retention=3600)
+    kafka, wanted = settings(topics.bootstrap), four(topics, config={"max.message.bytes": "4096"}, retention=3600)
     with pytest.raises(MonitorError, match=f"{wanted.input.name}.*does not exist") as caught:
         require(kafka, wanted, "monitor topics --create")
     assert "monitor topics --create" in caught.value.hint
     with KafkaTopics(kafka, wanted) as client:
         states = client.inspect()
-        assert [state.missing for state in states] == [True] * 3
+        assert [state.missing for state in states] == [True] * 4
         client.create(states)
         client.create(states)  # another member was quicker: no error
     states = require(kafka, wanted, "")
@@ -161,6 +167,7 @@ def test_missing_topics_are_named_with_the_command_then_made_as_configured(topic
         ("input", 2, 1, "delete"),
         ("alerts", 3, 1, "delete"),
         ("dead_letters", 6, 1, "delete"),
+        ("state", 2, 1, "compact"),  # as many as the input
     ]
     producer = KafkaProducer(bootstrap_servers=topics.bootstrap, compression_type=None)
     with pytest.raises(Exception, match="MessageSizeTooLarge"):
@@ -168,8 +175,77 @@ def test_missing_topics_are_named_with_the_command_then_made_as_configured(topic
     producer.close(0)
 
 
+def test_the_topic_for_state_gets_as_many_partitions_as_the_input_really_has(topics: Topics) -> None:
+    kafka, wanted = settings(topics.bootstrap), four(topics)
+    create_topic(topics.bootstrap, wanted.input.name, partitions=5)
+    with KafkaTopics(kafka, wanted) as client:
+        client.create([state for state in client.inspect() if state.missing])
+    found = {state.purpose: state.partitions for state in require(kafka, wanted, "")}
+    assert found == {"input": 5, "alerts": 3, "dead_letters": 6, "state": 5}
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+def test_a_topic_for_state_that_is_not_only_compacted_is_refused(topics: Topics, policy: str) -> None:
+    """Time would take away the state of an incident that is open for long."""
+    kafka, wanted = settings(topics.bootstrap), four(topics)
+    state = wanted.state.model_copy(update={"config": {"cleanup.policy": policy}})
+    wanted = wanted.model_copy(update={"state": state})
+    with KafkaTopics(kafka, wanted) as client:
+        client.create(client.inspect())
+    with pytest.raises(MonitorError, match=rf"{state.name}.*\(topics\.state\): cleanup\.policy is") as caught:
+        require(kafka, wanted, "")
+    assert caught.value.hint == (
+        f"Change that with: kafka-configs.sh --bootstrap-server {topics.bootstrap} --alter --entity-type topics "
+        f"--entity-name {state.name} --add-config cleanup.policy=compact"
+    )
+
+
+def test_the_limits_of_the_brokers_are_read_and_a_setting_beyond_one_is_refused_with_both_numbers(
+    topics: Topics,
+) -> None:
+    plain, wanted = settings(topics.bootstrap), four(topics)
+    with KafkaTopics(plain, wanted) as client:
+        client.create(client.inspect())
+        found = client.limits()
+    assert set(found) == {
+        *("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
+        *("transaction.max.timeout.ms", "offset.metadata.max.bytes"),
+    }
+    most = found["transaction.max.timeout.ms"] // 1000
+    long = settings(topics.bootstrap, max_poll_interval=4.0 * most, transaction_timeout=2.0 * most)
+    with pytest.raises(MonitorError) as caught:
+        require(long, wanted, "")
+    said = f"kafka.transaction_timeout is {2 * most} s, but the brokers allow at most {most} s"
+    assert caught.value.message == f"{said} (transaction.max.timeout.ms)"
+    assert "Lower kafka.transaction_timeout, or raise transaction.max.timeout.ms" in caught.value.hint
+    require(long, wanted, "", "at_least_once")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "message"),
+    [
+        ("group.min.session.timeout.ms", 46_000, "kafka.session_timeout is 45 s, but the brokers allow at least 46 s"),
+        ("group.max.session.timeout.ms", 44_000, "kafka.session_timeout is 45 s, but the brokers allow at most 44 s"),
+        ("transaction.max.timeout.ms", 29_500, "kafka.transaction_timeout is 30 s, but the brokers allow at most 29.5"),
+        ("offset.metadata.max.bytes", 1024, "the brokers take 1024 bytes of metadata with an offset, 4096 are needed"),
+    ],
+)
+def test_each_limit_has_its_message_and_what_is_not_known_is_not_judged(name: str, limit: int, message: str) -> None:
+    with pytest.raises(MonitorError, match=name) as caught:
+        limits.require({name: limit}, config.Kafka(), "exactly_once")
+    assert caught.value.message.startswith(message)
+    at_the_limit = {
+        "group.min.session.timeout.ms": 45_000,
+        "group.max.session.timeout.ms": 45_000,
+        "transaction.max.timeout.ms": 30_000,
+        "offset.metadata.max.bytes": 4096,
+    }
+    for known in ({}, at_the_limit):
+        limits.require(known, config.Kafka(), "exactly_once")
+
+
 def test_a_compacted_topic_is_refused(topics: Topics) -> None:
-    kafka, wanted = settings(topics.bootstrap), three(topics, config={"cleanup.policy": "compact"})
+    kafka, wanted = settings(topics.bootstrap), four(topics, config={"cleanup.policy": "compact"})
     with KafkaTopics(kafka, wanted) as client:
         client.create(client.inspect())
     with pytest.raises(MonitorError, match=f"{wanted.alerts.name}.*cleanup.policy is compact") as caught:
@@ -181,13 +257,14 @@ def test_a_compacted_topic_is_refused(topics: Topics) -> None:
 
 
 def test_topics_of_another_shape_than_configured_are_noted_and_no_error(topics: Topics) -> None:
-    kafka, wanted = settings(topics.bootstrap), three(topics)
+    kafka, wanted = settings(topics.bootstrap), four(topics)
     with KafkaTopics(kafka, wanted) as client:
         client.create(client.inspect())
     other = config.Topics(
         input=wanted.input.model_copy(update={"partitions": 12}),
         alerts=wanted.alerts.model_copy(update={"replication": 3}),
         dead_letters=wanted.dead_letters,
+        state=wanted.state.model_copy(update={"partitions": 1}),
     )
     states = require(kafka, other, "")
     notes = list(as_table(states).columns[-1].cells)
@@ -195,15 +272,23 @@ def test_topics_of_another_shape_than_configured_are_noted_and_no_error(topics: 
         "[green]ok[/green], 12 partitions configured",
         "[green]ok[/green], replication 3 configured",
         "[green]ok[/green]",
+        "[green]ok[/green]",  # as many partitions as the input
     ]
+    fewer = config.TopicSpec(name=topics("state"))
+    admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    shape = {"num_partitions": 1, "replication_factor": 1, "configs": {"cleanup.policy": "compact"}}
+    admin.create_topics({fewer.name: shape}, wait_for_metadata=True)
+    admin.close()
+    states = require(kafka, other.model_copy(update={"state": fewer}), "")
+    assert list(as_table(states).columns[-1].cells)[-1] == "[green]ok[/green], the input has 2 partitions"
 
 
 def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:
     """On a cluster that has kept groups before (a source makes it so), and on a new one."""
     kafka = settings(topics.bootstrap, group=topics("group"))
-    with KafkaTopics(kafka, three(topics)) as client:
+    with KafkaTopics(kafka, four(topics)) as client:
         assert client.group_problem() == ""
-        source = KafkaSource(settings(topics.bootstrap, group=topics("other")), topics.create())
+        source = member(settings(topics.bootstrap, group=topics("other")), topics.create())
         deadline = time.monotonic() + 20
         while not source.poll().gained:
             assert time.monotonic() < deadline
@@ -341,7 +426,7 @@ def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(topics: Topics, produ
     """Partitions that are added while the service runs are found, however short its polls."""
     topic = topics.create("source")
     kafka = settings(topics.bootstrap, group=topics("group"), poll_seconds=0.002, options={"metadata_max_age_ms": 200})
-    source = KafkaSource(kafka, topic)
+    source = member(kafka, topic)
     owned: set[int] = set()
     admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
     try:
@@ -352,7 +437,7 @@ def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(topics: Topics, produ
             while owned != set(range(count)):
                 assert time.monotonic() < deadline, f"has {owned}, should have {count} partitions"
                 polled = source.poll()
-                owned = (owned - polled.lost) | polled.gained
+                owned = (owned - polled.lost) | polled.gained.keys()
     finally:
         admin.close()
         source.close()
@@ -365,8 +450,8 @@ def test_a_member_with_a_certificate_joins_over_mutual_tls_and_one_without_is_le
         tls = config.Tls(enabled=True, ca_file=tmp_path / "ca.pem", certificate_file=tmp_path / "client.pem")
         with KafkaTopics(settings(node.bootstrap, tls=tls), config.Topics()) as client:
             client.create(client.inspect())
-            assert [state.problem for state in client.inspect()] == ["", "", ""]
-        source = KafkaSource(settings(node.bootstrap, tls=tls), "events")
+            assert [state.problem for state in client.inspect()] == ["", "", "", ""]
+        source = member(settings(node.bootstrap, tls=tls), "events")
         deadline = time.monotonic() + 30
         while not source.joined():
             source.poll()
@@ -374,26 +459,4 @@ def test_a_member_with_a_certificate_joins_over_mutual_tls_and_one_without_is_le
         source.close()
         bare = settings(node.bootstrap, tls=config.Tls(enabled=True, ca_file=tmp_path / "ca.pem"))
         with pytest.raises(UnavailableError, match=r"check kafka\.sasl and kafka\.tls"):
-            KafkaSource(bare, "events")
-
-
-def test_a_group_that_starts_at_the_end_skips_nothing_between_one_member_and_the_next(topics: Topics) -> None:
-    name = topics.create("latest", partitions=2)
-    latest = settings(topics.bootstrap, group=name, start_at="latest", poll_seconds=0.05)
-    first = KafkaSource(latest, name)
-    deadline = time.monotonic() + 30
-    while first._unanchored or first.assigned != {0, 1}:
-        assert not first.poll().records
-        assert time.monotonic() < deadline
-    first.close()
-    producer = KafkaProducer(bootstrap_servers=topics.bootstrap)
-    for partition in (0, 1):
-        producer.send(name, b"between", partition=partition)
-    producer.close()
-    second = KafkaSource(latest, name)
-    found: list[bytes | None] = []
-    while len(found) < 2:
-        found += [record.value for record in second.poll().records]
-        assert time.monotonic() < deadline
-    second.close()
-    assert found == [b"between", b"between"]
+            member(bare, "events")

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,9 @@ from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from monitor import alerts, config
-from monitor.batch import Counts, Outcome, RawRecord, Reason, Reject
+from monitor.batch import Counts, Outcome, RawRecord, Reason, Recovered, Reject, StateChange
 from monitor.collectors import BulkHistogram
+from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
 from monitor.metrics import (
     ERROR_BUCKETS,
     OTHER,
@@ -34,6 +36,7 @@ from monitor.metrics import (
     budget_per_window,
     reference,
 )
+from monitor.snapshot_file import Misfit
 from monitor.status import PartitionStatus, StreamScore
 from tests import status_example as example
 
@@ -71,12 +74,15 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
         started=7,
         idle=8,
         evicted=9,
+        replayed=11,
         moved=10,
     )
     outcome = Outcome(
-        alerts=(alert(), alert(status="closed")),
-        alert_arrival=(NOW - 0.2, NOW + 5),
+        alerts=(alert(), alert(status="closed"), alert(status="updated")),
+        alert_arrival=(NOW - 0.2, NOW + 5, math.nan),  # no event caused the last one
         rejects=(reject(Reason.NOT_JSON), reject(Reason.NOT_JSON)),
+        states={(0, "a"): StateChange(b"x", quiet=False), (1, "c"): StateChange(b"y", quiet=True)},
+        recovered=(Recovered(0, 5, 1, 2), Recovered(1, 0, 0, 1)),
         counts=counts,
         error=np.array([0.1, 0.2, 3.0], np.float32),
         score=np.array([0.1, 1.0, 30.0], np.float64),
@@ -99,6 +105,9 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
     assert value("streams_evicted_total", reason="idle") == 16
     assert value("streams_evicted_total", reason="capacity") == 18
     assert value("streams_moved_total") == 20
+    assert value("replayed_records_total") == 22
+    assert value("state_records_total") == 4
+    assert value("incident_states_forgotten_total") == 6
     assert value("rejected_total", reason="not_json") == 4
     assert value("alerts_total", kind="anomaly", status="opened", severity="major") == 2
     assert value("alerts_total", kind="anomaly", status="closed", severity="major") == 2
@@ -117,6 +126,14 @@ def test_every_label_value_of_a_fixed_list_starts_at_zero() -> None:
         assert registry.get_sample_value("monitor_rejected_total", {"reason": reason.value}) == 0
     for stage in STAGES:
         assert registry.get_sample_value("monitor_stage_seconds_count", {"stage": stage}) == 0
+    for name, label, values in (
+        ("snapshot_ignored", "reason", tuple(Misfit)),
+        ("recovered_partitions", "by", RECOVERED_BY),
+        ("transactions", "result", RESULTS),
+        ("delivery_errors", "action", ACTIONS),
+    ):
+        for value in values:
+            assert registry.get_sample_value(f"monitor_{name}_total", {label: value}) == 0
     labels = {"kind": "drift", "status": "updated", "severity": "critical"}
     assert registry.get_sample_value("monitor_alerts_total", labels) == 0
 
@@ -129,7 +146,7 @@ def test_the_status_sets_every_gauge() -> None:
     metrics.rebalanced()
     metrics.committed()
     metrics.model_loaded(NOW - 3)
-    metrics.refresh(example.busy())
+    metrics.refresh(replace(example.recovering(), recovery="", incident_states=5))
     manifest = example.manifest()
     for name, labels, expected in (
         ("ready", {}, 1),
@@ -148,13 +165,77 @@ def test_the_status_sets_every_gauge() -> None:
         ("consumer_position_offset", {"topic": "events", "partition": "5"}, 18_204_113 + 5 * 7919),
         ("consumer_lag_records", {"topic": "events", "partition": "5"}, None),  # its end is not known yet
         ("consumer_end_offset", {"topic": "events", "partition": "5"}, None),
+        ("consumer_partition_stuck", {"topic": "events", "partition": "3"}, 1),
+        ("consumer_partition_stuck", {"topic": "events", "partition": "0"}, 0),
+        ("partitions_recovering", {}, 1),
+        ("recovery_records_left", {}, 120_000),
+        ("incident_states", {}, 5),
         ("stream_score", {"stream": "plant-2/pump-7"}, 7.31),
         ("stream_score", {"stream": OTHER}, 0.37),
         ("model_info", {"digest": manifest.digest[:12], "network": "lstm", "runtime": "onnx"}, 1),
     ):
         assert registry.get_sample_value(f"monitor_{name}", labels) == expected, (name, labels)
-    metrics.refresh(replace(example.busy(), state="stopping"))
-    assert registry.get_sample_value("monitor_ready") == 0
+    for unready in (
+        replace(example.busy(), state="stopping"),
+        replace(example.busy(), stopped="too many records are rejected"),
+        example.recovering(),
+    ):
+        metrics.refresh(example.busy())
+        metrics.refresh(unready)
+        assert registry.get_sample_value("monitor_ready") == 0
+
+
+def test_recovery_and_delivery_are_counted_as_they_are_told() -> None:
+    registry, metrics = made()
+    metrics.recovered("snapshot", seconds=0.5, records=0, short=0)
+    metrics.recovered("topic", seconds=4.0, records=200_000, short=3)
+    metrics.recovered("nothing", seconds=0.0, records=0, short=0)  # leaves the rate of the one before
+    metrics.data_lost(17)
+    for action in ("retry", "retry", "fence"):
+        metrics.delivery_error(action)
+    metrics.transaction("committed")
+    metrics.transaction("aborted")
+    metrics.snapshot_ignored(Misfit.DAMAGED)
+    metrics.snapshot_ignored("absent")
+    metrics.snapshot_saved()
+    metrics.snapshot_failed()
+    for name, labels, expected in (
+        ("recovered_partitions_total", {"by": "snapshot"}, 1),
+        ("recovered_partitions_total", {"by": "topic"}, 1),
+        ("recovered_partitions_total", {"by": "nothing"}, 1),
+        ("recovery_seconds_sum", {}, 4.5),
+        ("recovery_replay_rate_records_per_second", {}, 50_000),
+        ("streams_short_total", {}, 3),
+        ("data_loss_records_total", {}, 17),
+        ("delivery_errors_total", {"action": "retry"}, 2),
+        ("delivery_errors_total", {"action": "fence"}, 1),
+        ("delivery_errors_total", {"action": "stop"}, 0),
+        ("transactions_total", {"result": "committed"}, 1),
+        ("transactions_total", {"result": "aborted"}, 1),
+        ("snapshot_ignored_total", {"reason": "damaged"}, 1),
+        ("snapshot_ignored_total", {"reason": "absent"}, 1),
+        ("snapshots_saved_total", {}, 1),
+        ("snapshot_errors_total", {}, 1),
+    ):
+        assert registry.get_sample_value(f"monitor_{name}", labels) == expected, (name, labels)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda metrics: metrics.recovered("luck", 1.0, 1, 0),
+        lambda metrics: metrics.delivery_error("panic"),
+        lambda metrics: metrics.transaction("lost"),
+        lambda metrics: metrics.snapshot_ignored("/var/lib/x is damaged"),
+    ],
+    ids=["by", "action", "result", "reason"],
+)
+def test_a_label_value_that_is_not_of_its_list_is_an_error_and_makes_no_series(tell: Callable[[Metrics], None]) -> None:
+    registry, metrics = made()
+    before = generate_latest(registry).count(b"monitor_")
+    with pytest.raises(ValueError, match="is not"):
+        tell(metrics)
+    assert generate_latest(registry).count(b"monitor_") == before
 
 
 def strict_families(registry: CollectorRegistry) -> list[Metric]:
@@ -185,6 +266,7 @@ def test_partitions_and_streams_that_left_are_no_longer_scraped() -> None:
     metrics.refresh(replace(example.busy(), partitions=(PartitionStatus(9, 5, 8, 1, 0),), worst=(), other_worst=None))
     text = generate_latest(registry).decode()
     assert 'monitor_consumer_lag_records{partition="9",topic="events"} 3.0' in text
+    assert 'monitor_consumer_partition_stuck{partition="9",topic="events"} 0.0' in text
     assert 'partition="0"' not in text
     assert "monitor_stream_score{" not in text
 

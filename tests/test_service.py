@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry
 from monitor import config, detector
 from monitor.assembly import assemble
 from monitor.batch import Outcome
+from monitor.checkpoint import Checkpoint
 from monitor.errors import MonitorError, UnavailableError
 from monitor.health import Health
 from monitor.metrics import Metrics
 from monitor.ports import Polled
-from monitor.service import Service
+from monitor.service import Ends, Service
 from tests.fakes import ListBroker, ListSink, ListSource
 from tests.models import FEATURES, START, tiny_artefact
 
@@ -32,7 +33,7 @@ def event(row: int) -> bytes:
 class Member:
     """A service on lists, in a thread of its own."""
 
-    def __init__(self, folder: Path, connect: Callable[[], tuple[ListSource, ListSink]]) -> None:
+    def __init__(self, folder: Path, connect: Callable[[], Ends]) -> None:
         settings = config.Settings(model=config.Model(path=folder), events=config.Events(max_age=None, max_ahead=1e12))
         model = detector.load(folder, settings.model)
         self.registry = CollectorRegistry()
@@ -74,10 +75,10 @@ class SlowSink(ListSink):
         self.entered = threading.Event()
         self.let_go = threading.Event()
 
-    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
         self.entered.set()
         assert self.let_go.wait(PATIENCE)
-        return super().publish(outcome, positions)
+        return super().publish(outcome, checkpoints)
 
 
 class FailingSource(ListSource):
@@ -100,7 +101,7 @@ class FailingSource(ListSource):
 class RefusingSink(ListSink):
     """Never takes anything."""
 
-    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
         raise UnavailableError("publishing: a:1 does not answer")
 
 
@@ -120,11 +121,11 @@ class RebalancedSink(ListSink):
 
     refused = 0
 
-    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
         if self.refused < 2:
             self.refused += 1
             return False
-        return super().publish(outcome, positions)
+        return super().publish(outcome, checkpoints)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_a_stop_is_seen_by_the_probe_before_the_batch_in_hand_is_published(folde
     broker = broker_with([event(0)])
     source = ListSource(broker)
     sink = SlowSink(broker, source)
-    member = Member(folder, lambda: (source, sink))
+    member = Member(folder, lambda: Ends(source, sink))
     assert sink.entered.wait(PATIENCE)
     member.service.stop()
     status = member.health.status
@@ -158,7 +159,7 @@ def test_a_stop_is_seen_by_the_probe_before_the_batch_in_hand_is_published(folde
 def test_a_poll_that_fails_is_tried_again_and_a_group_that_cannot_be_left_is_left(folder: Path) -> None:
     broker = broker_with([event(row) for row in range(3)])
     source = FailingSource(broker)
-    member = Member(folder, lambda: (source, ListSink(broker, source)))
+    member = Member(folder, lambda: Ends(source, ListSink(broker, source)))
     until(lambda: broker.committed == {0: 3})
     until(member.ready)
     member.service.stop()
@@ -169,7 +170,7 @@ def test_a_poll_that_fails_is_tried_again_and_a_group_that_cannot_be_left_is_lef
 def test_while_the_sink_refuses_nothing_more_is_taken_and_a_stop_says_what_was_left(folder: Path) -> None:
     broker = broker_with([event(0)])
     source = GreedySource(broker)
-    member = Member(folder, lambda: (source, RefusingSink(broker, source)))
+    member = Member(folder, lambda: Ends(source, RefusingSink(broker, source)))
     until(lambda: source.idled > 3)
     broker.put(0, event(1))
     assert source.positions == {0: 1}
@@ -182,7 +183,7 @@ def test_while_the_sink_refuses_nothing_more_is_taken_and_a_stop_says_what_was_l
 
 
 def test_a_stop_before_any_broker_answered_ends_at_once(folder: Path) -> None:
-    def connect() -> tuple[ListSource, ListSink]:
+    def connect() -> Ends:
         raise UnavailableError("connecting: a:1 does not answer", "Is it there?")
 
     member = Member(folder, connect)
@@ -200,7 +201,7 @@ def test_offsets_that_a_rebalance_kept_from_being_committed_are_committed_withou
     broker = broker_with([event(0)])
     source = ListSource(broker)
     sink = RebalancedSink(broker, source)
-    member = Member(folder, lambda: (source, sink))
+    member = Member(folder, lambda: Ends(source, sink))
     until(lambda: broker.committed == {0: 1})
     member.service.stop()
     assert member.ends() is None

@@ -88,9 +88,10 @@ def test_missing_and_infinite_values_are_imputed_and_do_not_move_the_scaler() ->
     holed = one.values.copy()
     holed[10, 0], holed[11, 0], holed[0, 1] = np.nan, np.inf, np.nan
     split = prepare([Series("s", one.time, holed)], FEATURES, tiny_settings())
-    assert split.rows[10, 0] == split.rows[11, 0] == one.values[9, 0]
-    assert split.rows[0, 1] == split.mean[1] == pytest.approx(holed[1:240, 1].mean())
-    assert np.isfinite(split.rows).all()
+    windows = split.take(split.fit[:4])  # (4, 8, 3): the last ones begin at row 3 and end at row 10
+    assert windows[3, 7, 0] == one.values[9, 0]
+    assert windows[0, 0, 1] == split.mean[1] == pytest.approx(holed[1:240, 1].mean())
+    assert np.isfinite(split.take(split.fit)).all()
 
 
 def test_rows_that_are_not_later_than_those_before_are_left_out_and_said() -> None:

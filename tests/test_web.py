@@ -23,7 +23,7 @@ from prometheus_client.openmetrics import parser
 from monitor import config
 from monitor.errors import MonitorError
 from monitor.metrics import Metrics
-from monitor.status import OpenIncident, SeenReject, SharedName, Status, StreamScore, WarmingStream
+from monitor.status import OpenIncident, PartitionStatus, SeenReject, SharedName, Status, StreamScore, WarmingStream
 from monitor.web import markup, page, panels
 from monitor.web import server as web
 from tests import status_example as example
@@ -324,7 +324,9 @@ def named(name: str) -> Status:
         example.busy(),
         group=name,
         not_ready=(name,),
-        topics=(name, name, name),
+        topics=(name, name, name, name),
+        recovery=f"{name} is being recovered",
+        stopped=f"{name} stopped it",
         open_incidents=(OpenIncident(name, 0, "major", math.inf, math.nan),),
         last_rejects=(SeenReject(name, name, name, 0, 1),),
         worst=(StreamScore(name, math.inf),),
@@ -353,14 +355,15 @@ def test_no_name_becomes_markup(name: str) -> None:
 
 @given(name=st.text("<>\"'& abc", min_size=1, max_size=20).map(str.strip).filter(bool))
 def test_a_name_is_read_back_as_it_was(name: str) -> None:
-    assert read(page.render(named(name))).text.count(name) >= 8
+    assert read(page.render(named(name))).text.count(name) >= 11
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "\ud800"])
 def test_hostile_names_are_served_on_every_path(service: Service, name: str) -> None:
     service.status = named(name)
     assert service.get("/")[0].status == 200
-    assert json.loads(service.get("/readyz")[1])["reasons"] == [name]
+    reasons = [f"{name} stopped it", name, f"{name} is being recovered"]
+    assert json.loads(service.get("/readyz")[1])["reasons"] == reasons
     facts = json.loads(service.get("/status.json")[1], parse_constant=pytest.fail)
     assert facts["group"] == name
     assert facts["worst"][0]["score"] is None  # infinity is not JSON
@@ -374,6 +377,59 @@ def test_the_page_shows_the_facts_of_the_status(service: Service) -> None:
         *("ab12cd34ef56", "events.dead", "27 of 32 events", "all other streams", "up 2\u202fd 4\u202fh"),
     ):
         assert fact in text, fact
+
+
+def test_the_page_tells_of_each_partition_whether_it_is_read_recovered_or_stuck(service: Service) -> None:
+    service.status = example.recovering()
+    page_of_it = read(service.get("/")[1].decode())
+    assert page_of_it.text.count("reading") == 4
+    assert "recovering 79\u202f%" in page_of_it.text
+    assert page_of_it.text.count("stuck") == 1
+    assert "recovering 1 of 6 partitions: 120,000 records to go, 85,000/s" in page_of_it.text
+    facts = json.loads(service.get("/status.json")[1])
+    assert [partition["state"] for partition in facts["partitions"]] == [
+        *("reading", "reading", "recovering", "stuck", "reading", "reading")
+    ]
+    assert facts["partitions"][2]["recovering_until"] == facts["partitions"][2]["position"] + 120_000
+    assert (facts["recovery"], facts["ready"]) == (example.recovering().recovery, False)
+
+
+def test_a_recovery_is_never_shown_as_done_while_it_goes_on() -> None:
+    partition = PartitionStatus(0, 100, 100, 0, 0, recovering_from=0, recovering_until=100)
+    assert "recovering 99\u202f%" in read(page.render(replace(example.busy(), partitions=(partition,)))).text
+    partition = replace(partition, recovering_from=None)
+    assert "recovering<" in page.render(replace(example.busy(), partitions=(partition,)))
+
+
+def test_a_partition_that_is_stuck_is_among_those_shown_however_small_its_lag() -> None:
+    partitions = tuple(PartitionStatus(i, 0, 1000 + i, 1, 0) for i in range(100))
+    stuck = PartitionStatus(100, 0, 1, 1, 0, stuck=True)
+    text = read(page.render(replace(example.busy(), partitions=(*partitions, stuck)))).text
+    assert f"Assignment{panels.ROWS} of 101" in text
+    assert "stuck" in text
+
+
+def test_a_service_that_stopped_reading_is_alive_and_unready_and_says_why(service: Service) -> None:
+    why = "60 % of the last 10,000 records were rejected, 50 % are allowed (dead_letters.max_ratio)"
+    service.status = replace(example.busy(), stopped=why, not_ready=("the brokers are away",))
+    response, body = service.get("/readyz")
+    assert (response.status, json.loads(body)["reasons"]) == (503, [why, "the brokers are away"])
+    assert service.get("/livez")[0].status == 200
+    text = read(service.get("/")[1].decode()).text
+    assert text.count(why) == 1
+    assert "It has stopped reading." in text
+    assert "Stopped" in text
+    assert "It has stopped reading." not in page.render(example.busy())
+
+
+def test_the_page_names_the_delivery_and_records_that_were_lost_before_they_were_read() -> None:
+    text = read(page.render(example.busy())).text
+    assert "exactly once" in text
+    assert "Data lost" not in text
+    lost = replace(example.busy(), delivery="at_least_once", data_lost=12_345)
+    text = read(page.render(lost)).text
+    assert "at least once" in text
+    assert "12\u202f345 records gone before they were read" in text
 
 
 def test_a_threshold_from_the_configuration_is_shown_beside_the_calibrated_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import floor, inf, isnan, nan
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from monitor.batch import Batch, Float32
 from monitor.windows import WindowStore
 
 FILL = np.array([0.5, -0.5], np.float32)
+INTERVAL = 0.7  # s
 
 
 @dataclass
@@ -81,13 +83,22 @@ def model(events: list[Event], window: int, stride: int, gap: float, idle: float
         if stream.last_time > -inf and event.time - stream.last_time > gap:
             stream.run.clear()
             made.gaps += 1
-        stream.last_time = event.time
-        previous = stream.run[-1] if stream.run else FILL.tolist()
-        values = [previous[f] if isnan(value) else float(np.float32(value)) for f, value in enumerate(event.values)]
+        before_it, stream.last_time = stream.last_time, event.time
         made.imputed += sum(map(isnan, event.values))
-        stream.run.append(values)
-        if len(stream.run) >= window and (len(stream.run) - window) % stride == 0:
-            made.windows.append((row, stream.run[-window:]))
+        stream.run.append([float(np.float32(value)) for value in event.values])
+        phase = crc32(event.stream.encode()) / 2**32 * stride * INTERVAL
+        due = stride == 1 or (event.time + phase) // (stride * INTERVAL) > (before_it + phase) // (stride * INTERVAL)
+        if len(stream.run) == window or (len(stream.run) > window and due):
+            made.windows.append((row, filled(stream.run[-window:])))
+    return made
+
+
+def filled(window: list[list[float]]) -> list[list[float]]:
+    """A missing value is the one before it in the window, else the mean."""
+    held, made = FILL.tolist(), []
+    for values in window:
+        held = [held[f] if isnan(value) else value for f, value in enumerate(values)]
+        made.append(held)
     return made
 
 
@@ -119,7 +130,7 @@ def run(store: WindowStore, events: list[Event], cuts: list[int]) -> Made:
 
 def store(window: int = 3, stride: int = 1, gap: float = 10, idle: float = 50, cap: int = 1000) -> WindowStore:
     rules = config.Windows(stride=stride, max_streams=cap)
-    return WindowStore(window, FILL, rules, max_gap=gap, idle_timeout=idle)
+    return WindowStore(window, FILL, rules, INTERVAL, max_gap=gap, idle_timeout=idle)
 
 
 def events(streams: int) -> st.SearchStrategy[list[Event]]:

@@ -17,7 +17,7 @@ from monitor.cli.topics import as_table
 from monitor.config import Settings, loading
 from monitor.errors import MonitorError
 from monitor.kafka.connect import check_options
-from monitor.kafka.topics import Topics
+from monitor.kafka.topics import Topics, refuse, refuse_settings
 
 
 @click.command(epilog="Example: monitor check -c monitor.yaml")
@@ -79,13 +79,10 @@ def _kafka(console: Console, settings: Settings, create: str) -> str:
     with Topics(settings.kafka, settings.topics) as client:
         states = client.inspect()
         console.print(as_table(states))
-        for state in states:
-            name = f"topic {state.spec.name!r} (topics.{state.purpose})"
-            if state.missing:
-                raise MonitorError(f"{name} does not exist", state.hint(create))
-            if state.problem:
-                raise MonitorError(f"{name}: {state.problem}", state.hint(create))
+        refuse(states, settings.kafka, create)
         problem = client.group_problem()
-    if problem:
-        raise MonitorError(problem, "Give this user READ on the group.")
-    return f"{settings.kafka.bootstrap_servers}: three topics and group {settings.kafka.group!r} can be used"
+        if problem:
+            raise MonitorError(problem, "Give this user READ on the group.")
+        refuse_settings(client, settings.kafka, settings.delivery)
+    can = "transactions can be used" if settings.delivery == "exactly_once" else "no transactions are asked for"
+    return f"{settings.kafka.bootstrap_servers}: four topics and group {settings.kafka.group!r} can be used; {can}"

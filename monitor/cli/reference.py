@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.config.keys import KEYS, Key
+from monitor.config.keys import KEYS, Key, KeyPath
 
 _WORDS = {
     "section": "section",
@@ -50,8 +50,8 @@ the file.
 folder.
 
 A name with `__` that is no setting is an error. A name without `__` is one of ours only if it names a section
-(`MONITOR_WEB='{"port": 0}'`); others are left alone, because Kubernetes injects `MONITOR_SERVICE_HOST` and
-its like where a Service is called `monitor`.
+(`MONITOR_WEB='{"port": 0}'`) or a key of the top level (`MONITOR_DELIVERY`); others are left alone, because
+Kubernetes injects `MONITOR_SERVICE_HOST` and its like where a Service is called `monitor`.
 
 ## Secrets
 
@@ -71,6 +71,7 @@ def markdown() -> str:
 
 
 def _sections() -> Iterator[str]:
+    yield from _table(())
     for key in KEYS.values():
         if key.kind != "section":
             continue
@@ -78,12 +79,17 @@ def _sections() -> Iterator[str]:
         yield ""
         yield " ".join(key.meaning.split())
         yield ""
-        rows = [row for row in KEYS.values() if row.path[:-1] == key.path and row.kind != "section"]
-        if rows:
-            yield "| key | type | default | meaning | environment |"
-            yield "|---|---|---|---|---|"
-            yield from map(_row, rows)
-            yield ""
+        yield from _table(key.path)
+
+
+def _table(section: KeyPath) -> Iterator[str]:
+    """The keys of one section, or of the top level; nothing where it has only sections."""
+    rows = [row for row in KEYS.values() if row.path[:-1] == section and row.kind != "section"]
+    if rows:
+        yield "| key | type | default | meaning | environment |"
+        yield "|---|---|---|---|---|"
+        yield from map(_row, rows)
+        yield ""
 
 
 def _row(key: Key) -> str:

@@ -1,4 +1,4 @@
-"""`monitor replay`: the service's pipeline on files, without Kafka."""
+"""`monitor replay`: the service's pipeline on files, without Kafka; or dead letters, shown and fed back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Given
 from itertools import islice
 from pathlib import Path
 
@@ -16,38 +17,92 @@ from monitor import detector
 from monitor.alerts import Alert
 from monitor.assembly import assemble
 from monitor.batch import Record
-from monitor.cli import config_option
+from monitor.cli import config_option, dead_letters
 from monitor.cli.incident_table import IncidentTable
+from monitor.cli.train import parse_time
 from monitor.config import Settings, loading
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, UsageError
 from monitor.feeds.files import Mapping, read
 from monitor.feeds.table import records
 from monitor.pipeline import Pipeline
 
+_EXAMPLE = "monitor replay 'data/*.csv' --model model --ignore label"
 
-@click.command(epilog="Example: monitor replay 'data/*.csv' --model model --ignore label")
-@click.argument("patterns", nargs=-1, required=True, metavar="FILES...")
+
+@click.command(epilog=f"\b\nExample: {_EXAMPLE}\n         monitor replay --dead-letters --send -c monitor.yaml")
+@click.argument("patterns", nargs=-1, metavar="[FILES]...")
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Artefact folder; else model.path.")
 @config_option
 @click.option("--stream-column", metavar="NAME", help="Where it is not called stream.")
 @click.option("--time-column", metavar="NAME", help="Where it is not called time.")
-@click.option("--ignore", default="", metavar="A,B", help="Columns to leave out, such as labels.")
-@click.option("--json", "as_json", is_flag=True, help="One alert a line, as published; the default into a pipe.")
+@click.option("--ignore", metavar="A,B", help="Columns to leave out, such as labels.")
+@click.option("--json", "as_json", is_flag=True, help="One alert a line; the default into a pipe.")
+@click.option("--dead-letters", "rejected", is_flag=True, help="No files: count the dead letters by reason.")
+@click.option("--reason", metavar="NAME", help="Only dead letters of this reason.")
+@click.option("--since", metavar="TIME", help="Only those rejected since then (ISO 8601).")
+@click.option("--export", type=click.Path(path_type=Path), metavar="FILE", help="Write them as NDJSON, to correct.")
+@click.option("--send", is_flag=True, help="Send back, once, those that are events now.")
+@click.option("--from", "edited", type=click.Path(path_type=Path), metavar="FILE", help="With --send: as corrected.")
 def replay(
     patterns: tuple[str, ...],
     model: Path | None,
     config: Path | None,
     stream_column: str | None,
     time_column: str | None,
-    ignore: str,
+    ignore: str | None,
     as_json: bool,
+    rejected: bool,
+    reason: str | None,
+    since: str | None,
+    export: Path | None,
+    send: bool,
+    edited: Path | None,
 ) -> None:
     """Print the alerts the service would publish for files (CSV, NDJSON, Parquet).
 
-    The rows are read as the records 0, 1, 2, ... of partition 0 of the input topic, all streams merged by time.
+    The rows are read as records of partition 0, all streams merged by time.
+    Or show dead letters, and feed them back to the input topic.
     """
+    of_files = {"--stream-column": stream_column, "--time-column": time_column, "--ignore": ignore, "--json": as_json}
+    of_letters = {"--reason": reason, "--since": since, "--export": export, "--send": send, "--from": edited}
+    _refuse_mixed(patterns, rejected, of_files if rejected else of_letters)
     overrides = {"model": {"path": str(model.absolute())}} if model else None
     settings = loading.load(config, overrides=overrides)
+    if not rejected:
+        _replay_files(settings, patterns, stream_column, time_column, ignore or "", as_json)
+        return
+    if edited and (reason or since or not send):
+        raise UsageError("--from without --send, or with a choice", "It names the dead letters: --send --from FILE.")
+    if export and send:
+        raise UsageError("--export and --send", "Export, correct, and then --send --from FILE.")
+    choice = dead_letters.Choice(reason, parse_time("--since", since))
+    if send:
+        dead_letters.send(settings, choice, edited)
+    elif export:
+        dead_letters.export(settings, choice, export)
+    else:
+        dead_letters.show(settings, choice)
+
+
+def _refuse_mixed(patterns: Sequence[str], rejected: bool, misplaced: Given[str, object]) -> None:
+    if rejected and patterns:
+        raise UsageError(f"--dead-letters and a file ({patterns[0]})", "Replay one of them.")
+    if not rejected and not patterns and not any(misplaced.values()):
+        raise UsageError("nothing to replay", f"Name files, as in {_EXAMPLE}, or give --dead-letters.")
+    for flag, value in misplaced.items():
+        if value:
+            raise UsageError(f"{flag} is for {'files' if rejected else '--dead-letters'}", "Leave it out.")
+
+
+def _replay_files(
+    settings: Settings,
+    patterns: Sequence[str],
+    stream_column: str | None,
+    time_column: str | None,
+    ignore: str,
+    as_json: bool,
+) -> None:
+    """The rows are read as the records 0, 1, 2, ... of partition 0 of the input topic."""
     loaded = detector.load(settings.model.path, settings.model, settings.events.features)
     pipeline = assemble(settings, loaded)
     ignored = tuple(name for name in ignore.split(",") if name)

@@ -22,8 +22,10 @@ from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
 from monitor.kafka.topics import require
 from monitor.metrics import Metrics
-from monitor.ports import Sink, Source
-from monitor.service import Service
+from monitor.pipeline import Pipeline
+from monitor.service import Ends, Service
+from monitor.snapshot_file import Identity
+from monitor.snapshots import Snapshots
 from monitor.web.server import Web
 
 log = logs.get("run")
@@ -71,16 +73,19 @@ def serve(settings: Settings, config_name: str) -> None:
     web = Web(settings.web.host, settings.web.port, registry, lambda: health.status, health.stuck)
     create = create_command(config_name)
 
-    def connect() -> tuple[Source, Sink]:
-        require(settings.kafka, settings.topics, create)
-        source = KafkaSource(settings.kafka, settings.topics.input.name)
-        sink = KafkaSink(settings.kafka, settings.topics, source.commit)
+    def connect() -> Ends:
+        require(settings.kafka, settings.topics, create, settings.delivery)
+        source = KafkaSource(settings.kafka, settings.topics, settings.recovery)
+        sink = KafkaSink(settings.kafka, settings.topics, settings.delivery, source)
         try:
             sink.open()
         except BaseException:  # another attempt makes a new source
             source.close()
             raise
-        return source, sink
+        folder = settings.recovery.state_dir
+        if folder is None:
+            return Ends(source, sink)
+        return Ends(source, sink, lambda: _snapshots(folder, settings, pipeline, source.topic_id))
 
     service = Service(settings, manifest, pipeline, connect, metrics, health)
     _stop_on_signals(service)
@@ -100,6 +105,18 @@ def serve(settings: Settings, config_name: str) -> None:
         service.run()
     finally:
         web.close()
+
+
+def _snapshots(folder: Path, settings: Settings, pipeline: Pipeline, topic_id: str) -> Snapshots:
+    identity = Identity(
+        settings.topics.input.name,
+        topic_id,
+        settings.kafka.group,
+        pipeline.features,
+        pipeline.store.window,
+        pipeline.store.features,
+    )
+    return Snapshots(folder, identity, settings.recovery.max_replay)
 
 
 def _stop_on_signals(service: Service) -> None:

@@ -19,9 +19,10 @@ from monitor.kafka.topics import Topics, TopicState
 @config_option
 @click.option("--create", is_flag=True, help="Create the missing ones as the configuration says.")
 def topics(config: Path | None, create: bool) -> None:
-    """Show the three topics (input, alerts, dead letters), or create them.
+    """Show the four topics (input, alerts, dead letters, state), or create them.
 
-    Topics that exist are never changed. Exit code 1 when one is missing or cannot be used as it is.
+    The one for state is compacted and gets as many partitions as the input has. Topics that exist are never changed.
+    Exit code 1 when one is missing or cannot be used as it is.
     """
     settings = loading.load(config)
     check_options(settings.kafka)
@@ -44,6 +45,7 @@ def as_table(states: list[TopicState]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("purpose", "topic", "partitions", "replication", "cleanup", "state"):
         table.add_column(column, justify="right" if column in {"partitions", "replication"} else "left")
+    read = next((state.partitions for state in states if state.purpose == "input"), None)
     for state in states:
         table.add_row(
             state.purpose,
@@ -51,15 +53,22 @@ def as_table(states: list[TopicState]) -> Table:
             "-" if state.missing else str(state.partitions),
             "-" if state.missing else str(state.replication),
             state.cleanup or "-",
-            f"[red]{state.problem}[/red]" if state.problem else f"[green]ok[/green]{_differences(state)}",
+            f"[red]{state.problem}[/red]" if state.problem else f"[green]ok[/green]{_differences(state, read)}",
         )
     return table
 
 
-def _differences(state: TopicState) -> str:
-    """Where an existing topic is not of the configured shape: worth knowing, and never an error."""
+def _differences(state: TopicState, read: int | None) -> str:
+    """Where an existing topic is not of the configured shape, or that for state not of the input's (`read` partitions).
+
+    Worth knowing, and never an error: the state of a partition has its place however many there are.
+    """
     spec = state.spec
-    found = f", {spec.partitions} partitions configured" if state.partitions != spec.partitions else ""
+    found = ""
+    if state.purpose == "state":
+        found += f", the input has {read} partitions" if read and state.partitions != read else ""
+    elif state.partitions != spec.partitions:
+        found += f", {spec.partitions} partitions configured"
     if spec.replication not in (-1, state.replication):
         found += f", replication {spec.replication} configured"
     return found

@@ -77,13 +77,16 @@ class Kafka(Section):
     group: Annotated[str, Field(min_length=1)] = "monitor"
     """Consumer group; members of one group share the partitions."""
     instance_id: str | None = None
-    """Static member name (a pod name): a restart within the session time-out moves no partitions."""
+    """Static member name (a pod name), different for each member. A restart within the session time-out moves no
+    partitions, and ends the transaction its predecessor left open at once instead of after `transaction_timeout`."""
     client_id: str = "monitor"
     """Name in the brokers' logs and quotas."""
     start_at: Literal["earliest", "latest"] = "earliest"
     """Where a group without committed offsets begins."""
-    poll_records: Annotated[int, Field(ge=1, le=100_000)] = 2_000
-    """Most records taken at once; the upper bound of a batch."""
+    poll_records: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Most records taken at once; what they lead to is one transaction."""
+    poll_bytes: Annotated[int, Field(ge=1024)] = 33_554_432
+    """Most bytes of records taken at once (a single larger record is taken alone)."""
     poll_seconds: Seconds = 0.2
     """Longest wait for records; also how soon a signal is noticed while idle."""
     max_poll_interval: Seconds = 300
@@ -92,6 +95,9 @@ class Kafka(Section):
     """A member that is not heard of for this long is taken for dead."""
     publish_timeout: Seconds = 15
     """Longest wait for the brokers to acknowledge what a batch published."""
+    transaction_timeout: Seconds = 30
+    """The brokers abort a transaction that is open for longer; until then readers of the alert topic wait behind what a
+    killed member left open."""
     tls: Tls = Tls()
     sasl: Sasl = Sasl()
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -111,6 +117,13 @@ class Kafka(Section):
     def _timeouts(self) -> Self:
         if self.session_timeout > self.max_poll_interval:
             raise ValueError("session_timeout must not exceed max_poll_interval")
+        if self.publish_timeout > self.transaction_timeout:
+            raise ValueError("publish_timeout must not exceed transaction_timeout: a publish is one transaction")
+        if self.transaction_timeout > self.max_poll_interval:
+            raise ValueError("transaction_timeout must not exceed max_poll_interval")
+        heartbeat = self.options.get("heartbeat_interval_ms")
+        if isinstance(heartbeat, int | float) and heartbeat >= 1000 * self.session_timeout:
+            raise ValueError("options.heartbeat_interval_ms must be less than session_timeout (in milliseconds)")
         return self
 
 
@@ -130,7 +143,7 @@ class TopicSpec(Section):
 
 
 class Topics(Section):
-    """The three topics."""
+    """The topics."""
 
     input: TopicSpec = TopicSpec(name="events")
     """Feature vectors come in here, keyed by stream."""
@@ -138,12 +151,23 @@ class Topics(Section):
     """Incidents go out here, keyed by stream."""
     dead_letters: TopicSpec = TopicSpec(name="events.dead", config={"max.message.bytes": "2097152"})
     """Records that could not be read go here, with the reason in their headers."""
+    state: TopicSpec = TopicSpec(
+        name="events.state",
+        config={
+            "min.cleanable.dirty.ratio": "0.1",
+            "min.compaction.lag.ms": "60000",
+            "segment.bytes": "16777216",
+            "segment.ms": "3600000",
+        },
+    )
+    """Open incidents are kept here, compacted, for whoever takes over a partition. Groups may share it. Made with as
+    many partitions as the input; do not change their number."""
 
     @model_validator(mode="after")
     def _different(self) -> Self:
-        names = [self.input.name, self.alerts.name, self.dead_letters.name]
+        names = [self.input.name, self.alerts.name, self.dead_letters.name, self.state.name]
         if len(set(names)) < len(names):
-            raise ValueError(f"input, alerts and dead_letters must be three different topics, not {', '.join(names)}")
+            raise ValueError(f"input, alerts, dead_letters and state must be four topics, not {', '.join(names)}")
         return self
 
 
@@ -192,6 +216,32 @@ class Windows(Section):
     """Live streams a partition may have; beyond it the least recently seen sixty-fourth is dropped."""
     idle_timeout: Seconds | None = None
     """Event time after which a silent stream is forgotten. Not given: an hour, or ten times `max_gap` if more."""
+
+
+class DeadLetters(Section):
+    """When bad records are too many to be set aside one by one."""
+
+    max_ratio: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    """The service stops, unready, when more than this share of the last `window` records was rejected; none means
+    never."""
+    window: Annotated[int, Field(ge=10)] = 10_000
+    """Records over which the share is taken."""
+
+
+class Recovery(Section):
+    """How a member goes on where another one, or it itself, stopped."""
+
+    max_replay: Annotated[int, Field(ge=0)] = 2_000_000
+    """Most records of a partition that are read again to rebuild its windows. Streams whose window lies further back
+    warm up again, and are counted."""
+    data_loss: Literal["earliest", "latest", "fail"] = "earliest"
+    """Where the committed place is no longer in the log: go on with the first record that was not read and is still
+    there, skip to the end, or stop."""
+    state_dir: Path | None = None
+    """Folder on a persistent volume for snapshots of the windows, one set for each member: a restart then replays only
+    what came after the snapshot. None: windows are rebuilt from the topic alone."""
+    snapshot_every: Seconds = 300
+    """Seconds between two snapshots of a partition; one more is taken when the service stops."""
 
 
 class Severity(Section):
@@ -314,12 +364,17 @@ class Log(Section):
 class Settings(Section):
     """The whole configuration. Files and the environment come in through `loading.load`."""
 
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """exactly_once: alerts, dead letters, incident state and offsets in one transaction. at_least_once: alerts first,
+    then offsets; a repeat has the same id."""
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
     model: Model = Model()
     events: Events = Events()
+    dead_letters: DeadLetters = DeadLetters()
     windows: Windows = Windows()
     incidents: Incidents = Incidents()
+    recovery: Recovery = Recovery()
     training: Training = Training()
     web: Web = Web()
     log: Log = Log()

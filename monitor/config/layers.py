@@ -187,6 +187,8 @@ def merge(base: Layer, over: Layer) -> None:
             for old in [old for old in base.origins if old[: len(place)] == place]:
                 del base.origins[old]
     for place, origin in over.origins.items():
+        if not _holds(base.tree, place):
+            continue  # a mapping that was kept from hiding a value that is none
         if place not in base.origins or not isinstance(_inside(over.tree, place), dict):
             base.origins[place] = origin
 
@@ -200,6 +202,14 @@ def _merge_trees(base: Tree, over: Tree, path: KeyPath) -> None:
         # Where keys belong, a mapping never hides an earlier source's value that is none: that fault shall be told.
         elif not (isinstance(value, dict) and holds_keys and name in base):
             base[name] = value
+
+
+def _holds(tree: Any, place: strictyaml.Place) -> bool:
+    try:
+        _inside(tree, place)
+    except (LookupError, TypeError):
+        return False
+    return True
 
 
 def _inside(tree: Any, place: strictyaml.Place) -> Any:

@@ -31,7 +31,8 @@ _FIXED = {
     "kafka_client": "is fixed: it tells a refusal from an absence",
     "key_deserializer": _BYTES,
     "key_serializer": _BYTES,
-    "transactional_id": "is fixed: alerts are published at least once, without transactions",
+    "transaction_timeout_ms": "has a setting of its own: use kafka.transaction_timeout",
+    "transactional_id": "has a setting of its own: it is kafka.group and kafka.instance_id",
     "value_deserializer": _BYTES,
     "value_serializer": _BYTES,
 }

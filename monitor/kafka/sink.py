@@ -1,166 +1,293 @@
-"""The end that publishes: alerts and dead letters first, acknowledged, then the offsets of what they came from."""
+"""The end that publishes: alerts, dead letters, incident state, and the places of what they came from.
+
+Exactly once, all of it is one transaction. At least once, it is acknowledged first and the places are committed then.
+"""
 
 from __future__ import annotations
 
+import socket
+import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Literal, Protocol, TypeVar
 
-from kafka import KafkaProducer
-from kafka import errors as kafka_errors
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata
 
 from monitor import config
-from monitor.batch import Outcome, Reject
-from monitor.errors import UnavailableError
-from monitor.kafka.connect import options, translated
+from monitor.batch import Outcome
+from monitor.checkpoint import Checkpoint
+from monitor.errors import MonitorError, UnavailableError
+from monitor.kafka.delivery import fenced, what_to_do
+from monitor.kafka.messages import Message, alert_message, dead_letter, smaller, state_record
+from monitor.kafka.producer import Producer, RefusedSizeError
 
-_LARGEST_REQUEST = 16 * 2**20
-_OURS = "monitor-"  # what we add to a record's headers begins so
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
-_Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]  # topic, key, value, headers
+_T = TypeVar("_T")
+_Key = tuple[int, str]  # input partition, stream
+_ABORT_SECONDS = 2.0  # longest wait for an abort; where it fails, the next producer's start is one
+
+
+class Group(Protocol):
+    """What a sink needs of the member whose records it publishes for: `KafkaSource` is one."""
+
+    @property
+    def membership(self) -> ConsumerGroupMetadata:
+        """As of the last poll; a generation below 0 is none."""
+
+    @property
+    def topic_id(self) -> str: ...
+
+    def committed(self, partitions: Sequence[int]) -> Mapping[int, int | None]:
+        """Next offsets, when no transaction that could change them is open any more."""
+
+    def commit(self, checkpoints: Mapping[int, Checkpoint]) -> bool: ...
+
+    def committed_now(self, checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Tells it what was committed past it, in a transaction."""
 
 
 class KafkaSink:
-    """An idempotent producer and the order of a publish.
+    """`publish` did all of it, or raises UnavailableError and can be called again with the same arguments.
 
-    `publish` either did all of it, or raises UnavailableError and can be called again with the same arguments: messages
-    may then stand twice in the topic, with equal ids. Nothing is committed that was not acknowledged.
+    FencedError and other errors mean that this outcome must not be published any more. Exactly once, a retry doubles
+    nothing; at least once, messages may then stand twice in the topic, with equal ids. Nothing is ever committed that
+    was not acknowledged.
     """
 
     def __init__(
-        self, settings: config.Kafka, topics: config.Topics, commit: Callable[[Mapping[int, int]], bool]
+        self,
+        kafka: config.Kafka,
+        topics: config.Topics,
+        delivery: Literal["exactly_once", "at_least_once"],
+        source: Group,
     ) -> None:
-        self._settings = settings
+        self._settings = kafka
         self._topics = topics
-        self._commit = commit
-        self._producer: Any = None
+        self._source = source
+        self._producer: Producer | None = None
+        self._transactional_id = _transactional_id(kafka) if delivery == "exactly_once" else None
+        self._member: tuple[int, str] | None = None  # generation and member that all of the below is about
+        self._committed: dict[int, int | None] = {}
+        self._doubt: tuple[dict[int, int], dict[int, int]] | None = None
+        """Offsets and state ends of the transaction of which nobody knows how it ended."""
+        self._state_ends: dict[int, int] = {}  # offset behind the newest state record, by input partition
+        self._quiet: set[_Key] = set()  # at least once: said to be quiet, not committed yet
+        self._tombstones: set[_Key] = set()  # at least once: committed as quiet, can be forgotten
 
     def open(self) -> None:
-        """Connects; `publish` does so too where it is needed."""
-        if self._producer is None:
-            with translated(self._settings, "connecting the producer"):
-                self._producer = KafkaProducer(
-                    **options(
-                        self._settings,
-                        "producer",
-                        acks="all",
-                        enable_idempotence=True,
-                        compression_type="gzip",
-                        linger_ms=5,
-                        max_request_size=_LARGEST_REQUEST,
-                        max_block_ms=round(self._settings.publish_timeout * 1000),
-                        request_timeout_ms=round(self._settings.publish_timeout * 500),
-                        delivery_timeout_ms=round(self._settings.publish_timeout * 1000),
-                        allow_auto_create_topics=False,
-                    )
-                )
+        """Connects, and ends what a predecessor left open; `publish` does so too where it is needed."""
+        self._opened()
 
-    def publish(self, outcome: Outcome, positions: Mapping[int, int]) -> bool:
-        """Alerts and dead letters, acknowledged by all in-sync replicas; then the offsets.
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        """Everything of an outcome, and the checkpoints of the partitions that it came from.
 
-        False when the offsets could not be committed because the group is being rebalanced.
+        False when, at least once, the checkpoints could not be committed because the group is being rebalanced.
         """
-        messages = [self._alert(alert) for alert in outcome.alerts]
-        messages += [self._dead_letter(reject) for reject in outcome.rejects]
-        if messages:
-            self._send(messages)
-        return self._commit(positions)
+        if not (outcome.alerts or outcome.rejects or outcome.states or checkpoints):
+            return True
+        if self._transactional_id is None:
+            return self._publish_then_commit(outcome, checkpoints)
+        try:
+            self._publish_at_once(outcome, checkpoints)
+        except UnavailableError:
+            raise
+        except BaseException:  # whatever comes next does not follow on this
+            self._end_producer()
+            self._doubt, self._committed = None, {}
+            raise
+        self._committed |= {partition: checkpoint.offset for partition, checkpoint in checkpoints.items()}
+        self._source.committed_now(checkpoints)
+        return True
+
+    def abandon(self) -> None:
+        """Gives up what could not be published. A transaction that may be open would hold up whoever recovers."""
+        if self._doubt is not None:
+            self._doubt, self._committed = None, {}
+            with suppress(MonitorError):
+                self.open()
 
     def close(self) -> None:
+        """Ends the producer; a transaction that is still open is aborted if that takes no more than 2 s."""
         self._end_producer()
 
-    def _send(self, messages: Sequence[_Message]) -> None:
-        try:
-            while True:
-                self.open()
-                with translated(self._settings, "publishing"):
-                    limit = self._attempt(messages)
-                if limit is None:
-                    return
-                # One record that fits no dead letter must not stop all others for ever. A refusal is the end of an
-                # idempotent producer and of all it holds: all is sent again.
-                self._end_producer()
-                messages = [(self._smaller(entry) or entry) if _size(entry) >= limit else entry for entry in messages]
-        except BaseException:
-            # What is still queued in this producer must not arrive after a second attempt has succeeded.
-            self._end_producer()
-            raise
+    def _publish_at_once(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> None:
+        membership = self._source.membership
+        if membership.generation_id < 0:
+            raise fenced("it is not a member of the group at present")
+        self.open()
+        if not self._settled(membership, checkpoints):
+            states = {key: None if change.quiet else change.value for key, change in outcome.states.items()}
+            messages = self._messages(outcome, states)
+            self._try(messages, lambda fitting: self._transact(fitting, checkpoints, membership))
 
-    def _attempt(self, messages: Sequence[_Message]) -> int | None:
-        """Sends and waits for all. The size of a dead letter that was refused as too large, None for none."""
-        sent = []
-        for message in messages:
-            topic, key, value, headers = message
+    def _transact(
+        self, messages: Sequence[Message], checkpoints: Mapping[int, Checkpoint], membership: ConsumerGroupMetadata
+    ) -> None:
+        deadline = self._deadline()
+        self._opened().begin()
+        state_ends = self._send_messages(messages, deadline)
+        if checkpoints:
+            self._send_offsets(self._completed(checkpoints, state_ends), membership, deadline)
+        self._doubt = {partition: checkpoint.offset for partition, checkpoint in checkpoints.items()}, state_ends
+        self._commit_transaction(deadline)
+        self._doubt = None
+        self._state_ends |= state_ends
+
+    def _settled(self, membership: ConsumerGroupMetadata, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        """Whether the transaction in doubt has published this already: it ended when the producer was opened anew.
+
+        How it ended the committed offsets tell, if it is known what they were before.
+        """
+        wanted = {partition: checkpoint.offset for partition, checkpoint in checkpoints.items()}
+        offsets, state_ends = self._doubt or (None, {})
+        doubtful = wanted == offsets  # else the caller has recovered meanwhile, from what was committed
+        if not self._same_member(membership):  # a partition may have been elsewhere meanwhile
+            if doubtful:
+                raise fenced("the group was rebalanced before it was known how a transaction had ended")
+            self._committed = {}
+        if unknown := [partition for partition in wanted if partition not in self._committed]:
+            self._committed |= self._source.committed(unknown)
+        if not doubtful:
+            self._doubt = None
+            return False
+        before = {partition: self._committed[partition] for partition in wanted}
+        found = dict(self._source.committed(list(wanted)))
+        if before == wanted or found not in (before, wanted):
+            raise fenced("the committed offsets do not tell how a transaction ended")
+        self._doubt = None
+        if found != wanted:
+            return False
+        self._state_ends |= state_ends
+        return True
+
+    def _publish_then_commit(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        """A stream that is quiet again is said to be so first, and forgotten after a commit.
+
+        A tombstone at once would outlive a crash before the commit, and with it the state that the stream had.
+        """
+        if not self._same_member(self._source.membership):  # newer state may have been written elsewhere meanwhile
+            self._quiet.clear()
+            self._tombstones.clear()
+        states: dict[_Key, bytes | None] = {key: change.value for key, change in outcome.states.items()}
+        forgotten = {key for key in self._tombstones - states.keys() if key[0] in checkpoints}
+        messages = self._messages(outcome, states | dict.fromkeys(sorted(forgotten)))
+        state_ends: dict[int, int] = {}
+        if messages:
+            state_ends = self._try(messages, lambda fitting: self._send_messages(fitting, self._deadline()))
+        self._state_ends |= state_ends
+        self._tombstones -= forgotten | states.keys()
+        self._quiet = (self._quiet - states.keys()) | {key for key, change in outcome.states.items() if change.quiet}
+        if not self._source.commit(self._completed(checkpoints, state_ends)):
+            return False
+        committed = {key for key in self._quiet if key[0] in checkpoints}
+        self._quiet -= committed
+        self._tombstones |= committed
+        return True
+
+    def _same_member(self, membership: ConsumerGroupMetadata) -> bool:
+        """Whether the group has not been rebalanced since this was asked last."""
+        before, self._member = self._member, (membership.generation_id, membership.member_id)
+        return self._member == before
+
+    def _try(self, messages: Sequence[Message], attempt: Callable[[Sequence[Message]], _T]) -> _T:
+        """One attempt; where a dead letter is too large for its topic, another one with less of it.
+
+        A producer whose attempt failed is ended: what it still holds must not arrive after a second attempt.
+        """
+        while True:
             try:
-                sent.append(self._producer.send(topic, value=value, key=key, headers=headers))
-            except kafka_errors.MessageSizeTooLargeError:
-                if self._smaller(message) is None:
-                    raise
-                return _size(message)
-        self._producer.flush(timeout=self._settings.publish_timeout)
-        for message, future in zip(messages, sent, strict=True):
-            if future.is_done and isinstance(future.exception, _TOO_LARGE) and self._smaller(message) is not None:
-                return _size(message)
-        for message, future in zip(messages, sent, strict=True):
-            _raise_if_failed(message[0], future)
-        return None
+                return attempt(messages)
+            except RefusedSizeError as error:
+                self._end_producer()
+                messages = self._shrunk(messages, error.message)
+            except Exception as error:
+                self._end_producer()
+                raise self._what_to_do(error) from error
+            except BaseException:
+                self._end_producer()
+                raise
 
-    def _smaller(self, message: _Message) -> _Message | None:
-        """A dead letter without its value, else without the record's own headers, else without its key; else None."""
-        topic, key, value, headers = message
-        if topic != self._topics.dead_letters.name:
-            return None
-        ours = [header for header in headers if header[0].startswith(_OURS)]
-        if value:
-            return topic, key, b"", [*headers, (f"{_OURS}value-bytes", b"%d" % len(value))]
-        if len(ours) < len(headers):
-            return topic, key, value, [*ours, (f"{_OURS}headers-left-out", b"%d" % (len(headers) - len(ours)))]
-        if key:
-            return topic, None, b"", [*headers, (f"{_OURS}key-bytes", b"%d" % len(key))]
-        return None
+    def _send_messages(self, messages: Sequence[Message], deadline: float) -> dict[int, int]:
+        """Acknowledged by all in-sync replicas. The offset behind the newest state record, by input partition."""
+        ends: dict[int, int] = {}
+        for message, offset in zip(messages, self._opened().send(messages, deadline), strict=True):
+            if message.owner is not None:
+                ends[message.owner] = max(ends.get(message.owner, 0), offset + 1)
+        return ends
+
+    def _send_offsets(
+        self, checkpoints: Mapping[int, Checkpoint], membership: ConsumerGroupMetadata, deadline: float
+    ) -> None:
+        offsets = {
+            TopicPartition(self._topics.input.name, partition): OffsetAndMetadata(
+                checkpoint.offset, checkpoint.encode(), -1
+            )
+            for partition, checkpoint in checkpoints.items()
+        }
+        self._opened().add_offsets(offsets, membership, deadline)
+
+    def _commit_transaction(self, deadline: float) -> None:
+        self._opened().commit(deadline)
+
+    def _completed(self, checkpoints: Mapping[int, Checkpoint], state_ends: dict[int, int]) -> dict[int, Checkpoint]:
+        ends, topic = self._state_ends | state_ends, self._source.topic_id
+        return {
+            partition: replace(checkpoint, topic=topic, state_end=max(checkpoint.state_end, ends.get(partition, 0)))
+            for partition, checkpoint in checkpoints.items()
+        }
+
+    def _messages(self, outcome: Outcome, states: Mapping[_Key, bytes | None]) -> list[Message]:
+        topics = self._topics
+        messages = [alert_message(topics.alerts.name, alert) for alert in outcome.alerts]
+        messages += [dead_letter(topics.dead_letters.name, reject) for reject in outcome.rejects]
+        if states:
+            name = topics.state.name
+            try:
+                partitions = self._opened().partitions(name)
+            except Exception as error:
+                self._end_producer()
+                raise self._what_to_do(error) from error
+            messages += [
+                state_record(name, partitions, self._settings.group, *key, state) for key, state in states.items()
+            ]
+        return messages
+
+    def _shrunk(self, messages: Sequence[Message], refused: Message) -> list[Message]:
+        """One record that fits no dead letter must not stop all others for ever; anything else stops the service."""
+        letters = self._topics.dead_letters.name
+        if refused.topic != letters or smaller(refused) is None:
+            raise MonitorError(
+                f"publishing: a message of {refused.size} bytes is too large for topic {refused.topic!r}",
+                f"Raise max.message.bytes of topic {refused.topic!r}.",
+            )
+        return [
+            (smaller(message) or message) if message.topic == letters and message.size >= refused.size else message
+            for message in messages
+        ]
+
+    def _opened(self) -> Producer:
+        if self._producer is None:
+            try:
+                self._producer = Producer(self._settings, self._transactional_id)
+            except Exception as error:
+                raise self._what_to_do(error) from error
+        return self._producer
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._settings.publish_timeout
 
     def _end_producer(self) -> None:
-        """Ends the producer, if there is one, without sending what it still holds."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        # close() waits for what is queued even with a time-out of 0, and where that fails it leaves the sender running.
-        producer._sender.force_close()
-        producer._sender.join(1)
-        with suppress(kafka_errors.KafkaError):
-            producer.close(timeout=0)
+        if producer is not None:
+            producer.abort(_ABORT_SECONDS)
+            producer.end()
 
-    def _alert(self, alert: Any) -> _Message:
-        return self._topics.alerts.name, alert.stream.encode(), alert.to_bytes(), alert.headers()
-
-    def _dead_letter(self, reject: Reject) -> _Message:
-        record = reject.record
-        headers = [(name, value or b"") for name, value in record.headers]
-        facts = {
-            "reason": reject.reason.value,
-            "detail": reject.detail,
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp,
-        }
-        headers += [(_OURS + name, str(fact).encode()) for name, fact in facts.items()]
-        value = record.value
-        if value is None and record.key is None:
-            value = b""  # the client sends no record without both; `monitor-reason: tombstone` says what it was
-        return self._topics.dead_letters.name, record.key, value, headers
+    def _what_to_do(self, error: Exception) -> Exception:
+        return what_to_do(self._settings, self._topics, self._transactional_id, error)
 
 
-def _size(message: _Message) -> int:
-    """Bytes that somebody else chose."""
-    _, key, value, headers = message
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in headers)
-
-
-def _raise_if_failed(topic: str, future: Any) -> None:
-    if not future.is_done:
-        raise UnavailableError(f"publishing: {topic} did not acknowledge in time")
-    if future.failed():
-        if isinstance(future.exception, kafka_errors.KafkaError):
-            raise future.exception
-        raise UnavailableError(f"publishing: {topic}: {future.exception!r}")
+def _transactional_id(kafka: config.Kafka) -> str:
+    """Of a static member, its own for ever: its restart ends at once what it left open. Else this process's own."""
+    return f"{kafka.group}.{kafka.instance_id or f'{socket.gethostname()}.{uuid.uuid4()}'}"

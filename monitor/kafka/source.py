@@ -1,129 +1,180 @@
-"""The end that reads: a consumer group member, its positions and its rebalances."""
+"""The end that reads: a consumer group member, its positions, its rebalances, and how it goes on where others stopped.
+
+What a sink needs of the source it commits for:
+
+- `membership`: who this member was when it last took records; a transaction carries it, so that the brokers refuse the
+  offsets of a member that has been replaced. `generation_id` < 0 means that the group has put this member out.
+- `topic_id`: the brokers' id of the input topic, for the checkpoints.
+- `commit(checkpoints)`: commits without a transaction; False while the group is being rebalanced.
+- `committed(partitions)`: what is committed and can change no more: no transaction is open on it.
+- `committed_now(checkpoints)`: to be called after a transaction that carried these; `positions` then leaves them out.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import MemberState
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from monitor import config
+from monitor import config, logs
 from monitor.batch import Record
+from monitor.checkpoint import Checkpoint
+from monitor.errors import MonitorError
 from monitor.kafka.connect import options, translated
-from monitor.ports import Polled, Progress
+from monitor.kafka.recovery import Recovery
+from monitor.ports import Polled, Progress, Restart
 
+log = logs.get("kafka.source")
+
+_METADATA_AGE = 60.0  # s; added partitions, and a topic that was made anew, are noticed so soon at the latest
+_RECOVERING_WAIT = 0.05  # s; how long a poll waits for records, or for incident state, while partitions are recovered
 _Move = tuple[Literal["gained", "lost"], frozenset[int]]
 
 
 class KafkaSource:
-    """One member of the consumer group. Partitions are won and lost only inside `poll` and `idle`."""
+    """One member of the consumer group. Partitions are won and lost only inside `poll` and `idle`.
 
-    def __init__(self, settings: config.Kafka, topic: str) -> None:
+    A partition that the group gives to this member is paused, looked up and recovered (see `recovery`), which may take
+    many polls; the partitions that stay keep bringing records meanwhile. Then it is reported as gained, and brings its
+    first record after `start`.
+    """
+
+    def __init__(self, settings: config.Kafka, topics: config.Topics, recovery: config.Recovery) -> None:
         """Connects; raises UnavailableError where no broker answers, RefusedError where one says no."""
         self._settings = settings
-        self._topic = topic
+        self._topic = topics.input.name
+        self._topic_id: Any = None
         self._moves: deque[_Move] = deque()
-        self._positions: dict[int, int] = {}
-        self._stash: list[Record] = []
+        self._gained: dict[int, Restart] = {}  # reported, not started
+        self._next: dict[int, int] = {}  # started: next offset to bring
+        self._done: dict[int, int] = {}  # gained or started: next offset as far as is known to be committed
+        self._voided: set[int] = set()  # to be reported as lost
+        self._stash: deque[Record] = deque()
         self._coordinator_met = False
-        self._unanchored: set[int] = set()
+        self._membership = ConsumerGroupMetadata(settings.group)
         with translated(settings, "joining the group"):
-            self._consumer = KafkaConsumer(
+            self._consumer: Any = KafkaConsumer(
                 **options(
                     settings,
                     "consumer",
                     group_id=settings.group,
                     group_instance_id=settings.instance_id,
                     enable_auto_commit=False,
-                    auto_offset_reset=settings.start_at,
+                    auto_offset_reset="none",  # what to do about an offset that is gone is decided here, and counted
                     isolation_level="read_committed",
                     partition_assignment_strategy=(CooperativeStickyAssignor,),
                     max_poll_records=settings.poll_records,
                     max_poll_interval_ms=round(settings.max_poll_interval * 1000),
                     session_timeout_ms=round(settings.session_timeout * 1000),
                     heartbeat_interval_ms=min(3000, round(settings.session_timeout * 1000 / 3)),
+                    metadata_max_age_ms=round(_METADATA_AGE * 1000),
                     allow_auto_create_topics=False,
                 )
             )
-            self._consumer.subscribe([topic], listener=_Listener(self._moves))
+            self._recovery = Recovery(self._consumer, settings, topics, recovery, self._commit, self._check_topic)
+            self._consumer.subscribe([self._topic], listener=_Listener(self._consumer, self._moves))
 
     @property
-    def assigned(self) -> frozenset[int]:
-        return frozenset(partition.partition for partition in self._consumer.assignment())
+    def membership(self) -> Any:
+        """The client's ConsumerGroupMetadata as of the last `poll` or `idle`, from before its moves were known."""
+        return self._membership
+
+    @property
+    def topic_id(self) -> str:
+        """The brokers' id of the topic that the records come from; empty where they have none (Kafka before 2.8)."""
+        return "" if self._topic_id is None else str(self._topic_id)
 
     @property
     def positions(self) -> Mapping[int, int]:
-        """Next offset to read of each partition that brought records: what a commit of all that was polled says."""
-        return dict(self._positions)
+        """Next offset of each partition that brought records which are not committed; replayed ones are committed."""
+        return {partition: offset for partition, offset in self._next.items() if offset > self._done[partition]}
 
     def poll(self) -> Polled:
-        """Waits for records at most `poll_seconds`, takes at most `poll_records`; both bounds are settings."""
-        paused = self._consumer.paused()
-        if paused:
-            self._consumer.resume(*paused)
-        # What is taken now was fetched after the moves that this same poll brings, and belongs to this member.
-        taken = [] if self._stash else self._take(self._settings.poll_seconds)
-        gained, lost = self._drain()
-        records = [record for record in self._stash if record.partition not in lost] + taken
-        self._stash = []
-        self._anchor()
+        """Waits for records at most `poll_seconds`, takes at most `poll_records` and `poll_bytes`: all are settings."""
+        if self._stash:  # it is brought first; the turn keeps this member in its group
+            self._turn(0, ())
+        else:
+            wait = self._settings.poll_seconds
+            if self._recovery.busy:
+                wait = 0 if self._recovery.reading else min(wait, _RECOVERING_WAIT)
+            self._turn(wait, self._next)
+        gained, lost = self._settle(0 if self._stash else min(self._settings.poll_seconds, _RECOVERING_WAIT))
+        records = self._cut()
         for record in records:  # in offset order within each partition, so the last one stands
-            self._positions[record.partition] = record.offset + 1
+            self._next[record.partition] = record.offset + 1
         return Polled(records, gained, lost)
 
     def idle(self, seconds: float) -> Polled:
         """Stays a member of the group without taking records: back pressure while the sink cannot publish."""
-        self._consumer.pause(*self._consumer.assignment())
-        # A partition that is gained here is not paused yet: what it brings waits for the next poll.
-        taken = self._take(seconds)
-        gained, lost = self._drain()
-        self._stash = [record for record in self._stash if record.partition not in lost] + taken
+        self._turn(seconds, ())
+        gained, lost = self._settle(0)
         return Polled((), gained, lost)
 
-    def commit(self, positions: Mapping[int, int]) -> bool:
-        """Commits next offsets. Raises UnavailableError while the coordinator does not answer.
+    def start(self, partition: int, offset: int) -> None:
+        """Lets a partition that was reported as gained bring records, from an offset of its replay on."""
+        checkpoint = self._gained[partition].checkpoint
+        if not checkpoint.replay_from <= offset <= checkpoint.offset:
+            raise ValueError(f"offset {offset} is not in [{checkpoint.replay_from}, {checkpoint.offset}]")
+        del self._gained[partition]
+        self._next[partition] = offset
+        self._consumer.seek(self._place(partition), offset)
+
+    def rewind(self) -> None:
+        """Forgets all that was polled: the next polls report every partition as lost, and as gained when recovered."""
+        self._void([*self._next, *self._gained])
+        self._recovery.again()
+
+    def commit(self, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        """Commits without a transaction. Raises UnavailableError while the coordinator does not answer.
 
         False when the group is being rebalanced: a later commit will cover them, or another member reads them again.
         """
-        mine = {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in positions.items()
-            if partition in self.assigned
-        }
-        if not mine:
-            return True
-        with translated(self._settings, "committing offsets"):
-            try:
-                self._consumer.commit(mine, timeout_ms=round(self._settings.publish_timeout * 1000))
-            except (
-                kafka_errors.CommitFailedError,
-                kafka_errors.RebalanceInProgressError,
-                kafka_errors.IllegalGenerationError,
-                kafka_errors.UnknownMemberIdError,
-            ):
-                return False
+        mine = {partition: checkpoints[partition] for partition in checkpoints.keys() & self._done.keys()}
+        if not self._commit(mine):
+            return False
+        self.committed_now(mine)
         return True
 
+    def committed(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Committed next offsets, None where there is none, once no transaction is open on any of them.
+
+        Raises UnavailableError where the coordinator does not answer, or a transaction stays open, for too long.
+        """
+        places = [self._place(partition) for partition in partitions]
+        with self._translated("reading committed offsets"):
+            found = self._consumer._coordinator.fetch_committed_offsets(
+                places, timeout_ms=round(self._settings.publish_timeout * 1000)
+            )
+        return {place.partition: found[place].offset if place in found else None for place in places}
+
+    def committed_now(self, checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Notes that these were committed by a transaction."""
+        for partition, checkpoint in checkpoints.items():
+            if partition in self._done:
+                self._done[partition] = max(self._done[partition], checkpoint.offset)
+
     def progress(self) -> dict[int, Progress]:
-        """Position and end of every assigned partition, as far as the client knows them without asking."""
+        """Position and end of every partition that was reported as gained, as far as they are known without asking."""
+        stashed = {record.partition for record in self._stash}
+        assignment = self._consumer._subscription.assignment
         found = {}
-        for partition in self._consumer.assignment():
-            position = self._positions.get(partition.partition)
-            try:
-                end = self._consumer.highwater(partition)
-                known = self._consumer.position(partition, timeout_ms=0)
-            except kafka_errors.KafkaError:  # the partition is just moving
-                continue
+        for partition in self._done:
+            position = self._next.get(partition)
+            state = assignment.get(self._place(partition))
+            end = self._recovery.ends.get(partition)
+            if state is not None and state.highwater is not None:
+                end = state.highwater
             if position is None:
-                position = known
-            elif known is not None and not self._stash:
-                position = max(position, known)  # beyond transaction markers, which are never delivered
-            if position is not None:
-                found[partition.partition] = Progress(position, end)
+                position = self._gained[partition].checkpoint.replay_from
+            elif state is not None and state.position is not None and partition not in stashed:
+                position = max(position, state.position.offset)  # beyond transaction markers, which are never delivered
+            found[partition] = Progress(position, end)
         return found
 
     def connected(self) -> bool:
@@ -139,15 +190,140 @@ class KafkaSource:
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def close(self) -> None:
-        """Leaves the group at once; what was not committed will be read again."""
-        with translated(self._settings, "leaving the group"):
+        """Leaves the group at once (a static member keeps its place); what was not committed will be read again."""
+        self._recovery.close()
+        with self._translated("leaving the group"):
             self._consumer.close(autocommit=False, timeout_ms=5000)
 
-    def _take(self, seconds: float) -> list[Record]:
-        with translated(self._settings, "polling"):
+    def _turn(self, seconds: float, flowing: Iterable[int]) -> None:
+        """One poll of the client, in which only these partitions bring records; all of it goes to the stash."""
+        places = {self._place(partition) for partition in flowing} & self._consumer.assignment()
+        self._consumer.pause(*(self._consumer.assignment() - places))
+        self._consumer.resume(*places)
+        polled: dict[TopicPartition, list[Record]] = {}
+        with self._translated("polling"):
             self._keep_joining()
-            polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
-        return [record for records in polled.values() for record in records]
+            try:
+                polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
+            except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+                self._out_of_range(error)
+            except kafka_errors.NoOffsetForPartitionError:
+                pass  # seen in the instant between an assignment and the listener's seek
+        # Before the moves are drained: it is never newer than what is known of the moves.
+        self._membership = self._consumer.group_metadata()
+        self._check_instance()
+        self._check_topic()
+        for records in polled.values():
+            self._stash.extend(records)
+
+    def _settle(self, seconds: float) -> tuple[dict[int, Restart], frozenset[int]]:
+        """Takes note of the moves, and takes recovery a step further."""
+        lost, self._voided = self._voided, set()
+        while self._moves:
+            what, partitions = self._moves.popleft()
+            if what == "gained":
+                self._recovery.add(partitions)
+            else:
+                lost |= self._forget(partitions)
+                self._recovery.drop(partitions)
+        # What was taken in the same turn may be from before a move.
+        self._stash = deque(record for record in self._stash if record.partition in self._next)
+        with self._translated("recovering"):
+            gained = self._recovery.step(seconds) if self._recovery.busy else {}
+        for partition, restart in gained.items():
+            self._gained[partition] = restart
+            self._done[partition] = restart.checkpoint.offset
+        return gained, frozenset(lost)
+
+    def _cut(self) -> list[Record]:
+        """What one poll brings of the stash, in its order."""
+        room = self._settings.poll_bytes
+        records: list[Record] = []
+        while self._stash and len(records) < self._settings.poll_records:
+            room -= _size(self._stash[0])
+            if room < 0 and records:
+                break
+            records.append(self._stash.popleft())
+        return records
+
+    def _void(self, partitions: Iterable[int]) -> None:
+        """Gives up what is known of partitions that this member keeps."""
+        known = self._forget(partitions)
+        self._stash = deque(record for record in self._stash if record.partition in self._next)
+        self._voided |= known
+        self._recovery.add(known)
+
+    def _forget(self, partitions: Iterable[int]) -> set[int]:
+        """Those of them that had been reported as gained."""
+        known = self._done.keys() & set(partitions)
+        for partition in known:
+            del self._done[partition]
+            self._next.pop(partition, None)
+            self._gained.pop(partition, None)
+        return known
+
+    def _out_of_range(self, error: Exception) -> None:
+        places = error.args[0] if isinstance(error, kafka_errors.OffsetOutOfRangeError) else error.divergent_offsets  # type: ignore[attr-defined]  # the client ships no types
+        partitions = sorted(place.partition for place in places)
+        log.warning("the log is not as it was where it is being read", partitions=partitions, why=str(error))
+        self._void(partitions)
+
+    def _commit(self, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        if not checkpoints:
+            return True
+        offsets = {
+            self._place(partition): OffsetAndMetadata(checkpoint.offset, checkpoint.encode(), -1)
+            for partition, checkpoint in checkpoints.items()
+        }
+        with self._translated("committing offsets"):
+            try:
+                self._consumer.commit(offsets, timeout_ms=round(self._settings.publish_timeout * 1000))
+            except (
+                kafka_errors.CommitFailedError,
+                kafka_errors.RebalanceInProgressError,
+                kafka_errors.IllegalGenerationError,
+                kafka_errors.UnknownMemberIdError,
+            ):
+                return False
+        return True
+
+    def _check_topic(self) -> str:
+        """The topic's id, which must stay what it was."""
+        found = self._consumer._cluster.topic_id(self._topic)
+        if not found or not found.int:  # the brokers have no ids, or no such topic just now
+            return self.topic_id
+        if self._topic_id is None:
+            self._topic_id = found
+        elif found != self._topic_id:
+            raise MonitorError(
+                f"topic {self._topic!r} was deleted and made anew while it was being read",
+                "Start again to read the new topic from kafka.start_at on: the brokers drop the committed offsets of a "
+                "topic that is deleted.",
+            )
+        return self.topic_id
+
+    def _check_instance(self) -> None:
+        # kafka-python 3.0.12 stops its heartbeats for ever where they find that another process has taken over the
+        # name, and says so in its log only: the member would look healthy and read nothing.
+        coordinator = self._consumer._coordinator
+        settled = coordinator.state is MemberState.STABLE and not coordinator.rejoining  # a join stops them too
+        if self._settings.instance_id is not None and settled and not coordinator._heartbeat_enabled:
+            raise self._fenced()
+
+    def _fenced(self) -> MonitorError:
+        return MonitorError(
+            f"another process runs under kafka.instance_id {self._settings.instance_id!r} "
+            f"in group {self._settings.group!r}",
+            "Give each member an instance_id of its own (a pod name), or none.",
+        )
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        with translated(self._settings, doing):
+            try:
+                yield
+            except kafka_errors.FencedInstanceIdError as error:
+                raise self._fenced() from error
 
     def _keep_joining(self) -> None:
         # Where a rebalance that this member asked for (a partition was added) outlasts a poll, kafka-python 3.0.12
@@ -156,41 +332,22 @@ class KafkaSource:
         if coordinator._join_task is not None:
             coordinator.request_rejoin()
 
-    def _anchor(self) -> None:
-        # A partition that nobody committed begins at its end, wherever that is by then: said at once, or a successor
-        # would begin at a later end and skip what came in between.
-        places = {TopicPartition(self._topic, partition) for partition in self._unanchored}
-        found = {
-            place.partition: position
-            for place in places & self._consumer.assignment()
-            if (position := self._consumer.position(place, timeout_ms=0)) is not None
-        }
-        if found and self.commit(found):
-            self._unanchored -= found.keys()
-
-    def _drain(self) -> tuple[frozenset[int], frozenset[int]]:
-        gained: set[int] = set()
-        lost: set[int] = set()
-        while self._moves:
-            what, partitions = self._moves.popleft()
-            if what == "gained":
-                gained |= partitions
-            else:
-                lost |= partitions
-                gained -= partitions
-        for partition in lost:
-            self._positions.pop(partition, None)
-        self._unanchored = (self._unanchored - lost) | (gained if self._settings.start_at == "latest" else set())
-        return frozenset(gained), frozenset(lost)
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
     """Notes the moves, from whichever thread of the client calls; the loop reads them after its poll."""
 
-    def __init__(self, moves: deque[_Move]) -> None:
+    def __init__(self, consumer: Any, moves: deque[_Move]) -> None:
+        self._consumer = consumer
         self._moves = moves
 
     def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        # A position and a pause at once: else the client would look for the committed offset by itself, and fetch.
+        for place in assigned:
+            self._consumer.seek(place, 0)
+            self._consumer.pause(place)
         self._note("gained", assigned)
 
     def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
@@ -202,3 +359,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
     def _note(self, what: Literal["gained", "lost"], partitions: Sequence[TopicPartition]) -> None:
         if partitions:
             self._moves.append((what, frozenset(partition.partition for partition in partitions)))
+
+
+def _size(record: Record) -> int:
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size

@@ -1,8 +1,9 @@
-"""What must exist before the service runs: three topics, with the right shape."""
+"""What must exist before the service runs: four topics of the right shape, and the rights to use them."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,12 +13,19 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from monitor import config
 from monitor.errors import MonitorError
+from monitor.kafka import limits
 from monitor.kafka.connect import options, translated
 
-Purpose = Literal["input", "alerts", "dead_letters"]
+Delivery = Literal["exactly_once", "at_least_once"]
+Purpose = Literal["input", "alerts", "dead_letters", "state"]
 
-
-_NEEDS: dict[Purpose, str] = {"input": "READ", "alerts": "WRITE", "dead_letters": "WRITE"}
+_NEEDS: dict[Purpose, tuple[str, ...]] = {
+    "input": ("READ",),
+    "alerts": ("WRITE",),
+    "dead_letters": ("WRITE",),
+    "state": ("READ", "WRITE"),
+}
+_POLICY: dict[Purpose, str] = {"input": "delete", "alerts": "delete", "dead_letters": "delete", "state": "compact"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class TopicState:
 
 
 class Topics:
-    """The three topics on real brokers."""
+    """The four topics on real brokers."""
 
     def __init__(self, kafka: config.Kafka, topics: config.Topics) -> None:
         self._kafka = kafka
@@ -55,6 +63,7 @@ class Topics:
             "input": topics.input,
             "alerts": topics.alerts,
             "dead_letters": topics.dead_letters,
+            "state": topics.state,
         }
         with translated(kafka, "connecting"):
             self._admin = KafkaAdminClient(**options(kafka, "admin"))
@@ -88,13 +97,42 @@ class Topics:
         lacks = refused or (rights is not None and "READ" not in rights)
         return f"this user lacks the right to READ group {group!r}" if lacks else ""
 
+    def transaction_problem(self) -> str:
+        """Why this user cannot publish in transactions; empty when it can, or the brokers do not say."""
+        name = self._kafka.group + "." + (self._kafka.instance_id or "check")
+        with translated(self._kafka, f"reading transactional id {name}"):
+            try:
+                self._admin.describe_transactions([name])
+            except kafka_errors.TransactionalIdAuthorizationFailedError:
+                return (
+                    f"this user lacks the right to WRITE transactional ids that begin with {self._kafka.group + '.'!r}"
+                )
+            except (
+                kafka_errors.TransactionalIdNotFoundError,  # the first member of that name makes it
+                kafka_errors.IncompatibleBrokerVersion,  # before Kafka 3.0
+                kafka_errors.RetriableError,  # its coordinator is not there just now, or not at all yet
+            ):
+                return ""
+        return ""
+
+    def allow_transactions(self) -> str:
+        """The command that gives this user that right."""
+        user, prefix = shlex.quote(self._user()), shlex.quote(self._kafka.group + ".")
+        rule = f"--operation WRITE --transactional-id {prefix} --resource-pattern-type prefixed"
+        return self._tool("kafka-acls.sh", f"--add --allow-principal {user} {rule}")
+
+    def limits(self) -> dict[str, int]:
+        """The brokers' limits, as far as this user may read them."""
+        with translated(self._kafka, "reading the brokers' limits"):
+            return limits.read(self._admin)
+
     def create(self, missing: list[TopicState]) -> None:
-        """Makes the missing topics as their settings say."""
+        """Makes the missing topics as their settings say; that for state has as many partitions as the input."""
         wanted = {
             state.spec.name: {
-                "num_partitions": state.spec.partitions,
+                "num_partitions": self._partitions(state, missing),
                 "replication_factor": state.spec.replication,
-                "configs": {"cleanup.policy": "delete", **_retention(state.spec), **state.spec.config},
+                "configs": {"cleanup.policy": _POLICY[state.purpose], **_retention(state.spec), **state.spec.config},
             }
             for state in missing
         }
@@ -104,6 +142,14 @@ class Topics:
             except kafka_errors.TopicAlreadyExistsError:
                 return  # another member was quicker
 
+    def _partitions(self, state: TopicState, missing: list[TopicState]) -> int:
+        if state.purpose != "state":
+            return state.spec.partitions
+        if any(other.purpose == "input" for other in missing):
+            return self._specs["input"].partitions
+        found = next(other for other in self.inspect() if other.purpose == "input")
+        return found.partitions or state.spec.partitions  # 0 where this user may not see it
+
     def _state(self, purpose: Purpose, spec: config.TopicSpec, found: dict[str, Any] | None) -> TopicState:
         code = kafka_errors.for_code(found["error_code"]) if found else kafka_errors.UnknownTopicOrPartitionError
         if found is None or code is kafka_errors.UnknownTopicOrPartitionError:
@@ -111,27 +157,32 @@ class Topics:
         if code is not kafka_errors.NoError:
             said, fix = f"the brokers say {code.__name__.removesuffix('Error')}", ""
             if code is kafka_errors.TopicAuthorizationFailedError:
-                said = f"this user lacks every right to it, {_NEEDS[purpose]} is needed"
-                fix = self._allow(purpose, spec.name)
+                verb = "is" if len(_NEEDS[purpose]) == 1 else "are"
+                said = f"this user lacks every right to it, {' and '.join(_NEEDS[purpose])} {verb} needed"
+                fix = self._allow(_NEEDS[purpose], spec.name)
             return TopicState(purpose, spec, 0, 0, None, frozenset(), said, fix)
         partitions = found["partitions"]
         replication = min((len(partition["replica_nodes"]) for partition in partitions), default=0)
         cleanup = self._cleanup(spec.name)
         rights = frozenset(found.get("authorized_operations") or ())
         problem = fix = ""
-        if rights and _NEEDS[purpose] not in rights:
-            problem, fix = f"this user lacks the right to {_NEEDS[purpose]}", self._allow(purpose, spec.name)
-        elif cleanup is not None and "compact" in cleanup:
-            problem = f"cleanup.policy is {cleanup}: records would be thrown away by key"
-            change = f"--alter --entity-type topics --entity-name {spec.name} --add-config cleanup.policy=delete"
-            fix = self._tool("kafka-configs.sh", change)
+        lacks = [right for right in _NEEDS[purpose] if right not in rights] if rights else []
+        if lacks:
+            problem, fix = f"this user lacks the right to {' and '.join(lacks)}", self._allow(lacks, spec.name)
+        elif cleanup is not None and (why := _wrong_policy(purpose, cleanup)):
+            problem = f"cleanup.policy is {cleanup}: {why}"
+            change = f"--add-config cleanup.policy={_POLICY[purpose]}"
+            fix = self._tool("kafka-configs.sh", f"--alter --entity-type topics --entity-name {spec.name} {change}")
         return TopicState(purpose, spec, len(partitions), replication, cleanup, rights, problem, fix)
 
-    def _allow(self, purpose: Purpose, name: str) -> str:
-        user = shlex.quote(f"User:{self._kafka.sasl.username or '...'}")
+    def _allow(self, rights: Iterable[str], name: str) -> str:
+        operations = " ".join(f"--operation {right}" for right in rights)
         return self._tool(
-            "kafka-acls.sh", f"--add --allow-principal {user} --operation {_NEEDS[purpose]} --topic {name}"
+            "kafka-acls.sh", f"--add --allow-principal {shlex.quote(self._user())} {operations} --topic {name}"
         )
+
+    def _user(self) -> str:
+        return f"User:{self._kafka.sasl.username or '...'}"
 
     def _tool(self, script: str, arguments: str) -> str:
         servers = ",".join(server.strip() for server in self._kafka.bootstrap_servers.split(","))
@@ -142,35 +193,44 @@ class Topics:
             answer = self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
         except kafka_errors.AuthorizationError:
             return None
-        return _find_value(answer, "cleanup.policy")
+        return limits.value_of(answer, "cleanup.policy")
 
 
-def require(kafka: config.Kafka, topics: config.Topics, command: str) -> list[TopicState]:
+def require(
+    kafka: config.Kafka, topics: config.Topics, command: str, delivery: Delivery = "exactly_once"
+) -> list[TopicState]:
     """The topics' states, if the service can run on them; else an error that says the command that fixes it."""
     with Topics(kafka, topics) as client:
         states = client.inspect()
+        refuse(states, kafka, command)
+        refuse_settings(client, kafka, delivery)
+    return states
+
+
+def refuse(states: Iterable[TopicState], kafka: config.Kafka, command: str) -> None:
+    """Raises MonitorError for the first topic that is missing (`command` makes it) or cannot be used."""
     for state in states:
         name = f"topic {state.spec.name!r} (topics.{state.purpose})"
         if state.missing:
             raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", state.hint(command))
         if state.problem:
             raise MonitorError(f"{name}: {state.problem}", state.hint(command))
-    return states
+
+
+def refuse_settings(client: Topics, kafka: config.Kafka, delivery: Delivery) -> None:
+    """Raises MonitorError where the brokers would refuse the time-outs, or transactions, that were asked for."""
+    limits.require(client.limits(), kafka, delivery)
+    problem = client.transaction_problem() if delivery == "exactly_once" else ""
+    if problem:
+        raise MonitorError(problem, f"Change that with: {client.allow_transactions()}")
+
+
+def _wrong_policy(purpose: Purpose, cleanup: str) -> str:
+    """Why records of this topic would not be kept as they must; empty where they are."""
+    if purpose != "state":
+        return "records would be thrown away by key" if "compact" in cleanup else ""
+    return "" if cleanup == "compact" else "incidents that stay open for long would be forgotten"
 
 
 def _retention(spec: config.TopicSpec) -> dict[str, str]:
     return {} if spec.retention is None else {"retention.ms": str(round(spec.retention * 1000))}
-
-
-def _find_value(answer: Any, name: str) -> str | None:
-    """The value of one setting in the client's answer, whichever way this version nests it."""
-    if isinstance(answer, dict):
-        if name in answer:
-            entry = answer[name]
-            return str(entry["value"]) if isinstance(entry, dict) else str(entry)
-        children = list(answer.values())
-    elif isinstance(answer, (list, tuple)):
-        children = list(answer)
-    else:
-        return None
-    return next((value for child in children if (value := _find_value(child, name)) is not None), None)

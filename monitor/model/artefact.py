@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 WEIGHTS = "weights.safetensors"
 FILES = (GRAPH, WEIGHTS)
+MOST_BYTES = {MANIFEST: 2**24, GRAPH: 2**31, WEIGHTS: 2**31}
+"""Larger files are not read. An ONNX file cannot be larger than this, being one protobuf message."""
 
 _HERE = -100  # AT_FDCWD of <fcntl.h>
 _EXCHANGE = 2  # RENAME_EXCHANGE of <linux/fs.h>
@@ -125,7 +128,7 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
             "Use the version of monitor that trained the model, or train it again with this one.",
         )
     try:
-        manifest = Manifest.model_validate(raw)
+        manifest = Manifest.model_validate_json(content, strict=True)  # strict: no number from a text, none from true
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()]
         raise ArtefactError(f"{path} is not a model's manifest: {names(faults)}", again) from error
@@ -138,6 +141,8 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
             f"{path} describes {len(manifest.features)} features for a network of {manifest.architecture.features}",
             again,
         )
+    if len(set(manifest.feature_names)) < len(manifest.feature_names):
+        raise ArtefactError(f"{path} has two features of one name", again)
     return manifest
 
 
@@ -164,8 +169,11 @@ def _check_features(folder: Path, known: tuple[str, ...], expected: tuple[str, .
 
 
 def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
     try:
-        return (folder / name).read_bytes()
+        state = path.stat()  # before opening: a pipe that nobody writes to never opens
+        if stat.S_ISREG(state.st_mode) and state.st_size <= MOST_BYTES[name]:
+            return path.read_bytes()
     except FileNotFoundError as error:
         raise ArtefactError(
             f"the model folder {folder} has no {name}", "Copy the whole folder, or train the model again."
@@ -174,6 +182,8 @@ def _read(folder: Path, name: str) -> bytes:
         raise ArtefactError(
             f"cannot read {folder / name}: {error.strerror or error}", "Check its owner and its permissions."
         ) from error
+    kind = f"too large ({state.st_size} bytes)" if stat.S_ISREG(state.st_mode) else "not a regular file"
+    raise ArtefactError(f"{path} is {kind}", "Copy the whole folder, or train the model again.")
 
 
 def _digest(content: bytes) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monitor.batch import Float32, Float64, Int64
 from monitor.config import Training
 from monitor.errors import MonitorError
-from monitor.model.impute import impute
+from monitor.imputation import impute
 
 PARTS = ("fitting", "validation", "calibration")
 GAP_INTERVALS = 10
@@ -38,7 +38,7 @@ class Series:
 class Split:
     """The rows once, and the first row of every window of each part: windows are gathered when they are needed."""
 
-    rows: Float32  # (R, F) source units, no NaN, stream after stream
+    rows: Float32  # (R, F) source units, NaN where a value is missing, stream after stream
     window: int  # T
     fit: Int64  # (n,) first rows
     validation: Int64
@@ -55,9 +55,8 @@ class Split:
     warnings: tuple[str, ...]
 
     def take(self, first: Int64) -> Float32:
-        """The windows (n, T, F) that begin at rows `first` (n,)."""
-        windows: Float32 = self.rows[first[:, None] + np.arange(self.window)]
-        return windows
+        """The windows (n, T, F) that begin at rows `first` (n,), without NaN."""
+        return impute(self.rows[first[:, None] + np.arange(self.window)], self.mean)
 
 
 def prepare(
@@ -91,9 +90,8 @@ def prepare(
     fitting = values[part == 0]  # (n, F)
     _check_columns(fitting, feature_names)
     mean, scale, constant = _scaler(fitting)
-    rows = impute(values, first, mean)
     return Split(
-        rows=rows,
+        rows=values,
         window=settings.window,
         fit=starts[0],
         validation=starts[1],

@@ -18,7 +18,9 @@ class Part(BaseModel):
 class Feature(Part):
     name: str
     unit: str = ""
-    mean: float  # of the fitting rows, source units; the network subtracts it
+    mean: Annotated[
+        float, Field(allow_inf_nan=False)
+    ]  # of the fitting rows, source units; the network subtracts it, and it is what a missing value begins with
     scale: Annotated[
         float, Field(gt=0, allow_inf_nan=False)
     ]  # standard deviation of the fitting rows (1 where that is 0), source units; the network divides by it

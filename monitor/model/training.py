@@ -151,7 +151,7 @@ def fit(
                 if stop():
                     return _kept(best, network, state, ended)
                 first = split.fit[order[seen : seen + settings.batch]]  # (B,)
-                windows = gather(rows, first, split.window)  # (B, T, F)
+                windows = gather(rows, first, split.window, network.mean)  # (B, T, F)
                 total += _step(network, optimiser, loss, windows, epoch, settings) * len(first)
                 seen += len(first)
                 report(epoch, step, total / seen)
@@ -167,16 +167,25 @@ def fit(
 
 def errors(scorer: objectives.Scorer, split: Split, first: Int64) -> Float32:
     """The error (n,) of the windows that begin at rows `first` (n,)."""
-    rows = torch.from_numpy(split.rows)
+    rows, mean = torch.from_numpy(split.rows), torch.from_numpy(split.mean)
     with torch.inference_mode():
-        parts = [scorer(gather(rows, some, split.window))[0] for some in _batches(first)]
+        parts = [scorer(gather(rows, some, split.window, mean))[0] for some in _batches(first)]
     return torch.cat(parts).numpy()
 
 
-def gather(rows: Tensor, first: Int64, window: int) -> Tensor:
-    """The windows (B, T, F) that begin at rows `first` (B,) of `rows` (R, F): only a batch of them exists at a time."""
+def gather(rows: Tensor, first: Int64, window: int, mean: Tensor) -> Tensor:
+    """The windows (B, T, F) that begin at rows `first` (B,) of `rows` (R, F): only a batch of them exists at a time.
+
+    A missing value is imputed as `monitor.imputation` does it; `mean` (F,) stands in where a window has none.
+    """
     start = torch.from_numpy(first).to(rows.device)  # (B,)
-    return rows[start[:, None] + torch.arange(window, device=rows.device)]  # (B, T, F)
+    windows = rows[start[:, None] + torch.arange(window, device=rows.device)]  # (B, T, F)
+    missing = windows.isnan()
+    if not missing.any():
+        return windows
+    step = torch.arange(window, device=rows.device)[None, :, None]
+    last = torch.where(missing, -1, step).cummax(dim=1).values
+    return torch.where(last >= 0, windows.gather(1, last.clamp(min=0)), mean)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -229,7 +238,7 @@ def _validate(network: networks.Autoencoder, rows: Tensor, split: Split, loss: o
     total = 0.0
     with torch.inference_mode():
         for some in _batches(split.validation):
-            z = network.standardise(gather(rows, some, split.window))  # (B, T, F)
+            z = network.standardise(gather(rows, some, split.window, network.mean))  # (B, T, F)
             total += float(loss(network(z), z)) * len(some)
     return total / len(split.validation)
 

@@ -51,6 +51,7 @@ def facts(status: Status) -> dict[str, Any]:
     plain["ready"] = status.ready
     for partition, values in zip(status.partitions, plain["partitions"], strict=True):
         values["lag"] = partition.lag
+        values["state"] = partition.state
     return plain
 
 
@@ -58,8 +59,7 @@ def reasons(status: Status | None, stuck: str | None) -> tuple[str, ...]:
     """Why the service is not ready, for people; empty means it is."""
     if status is None:
         return (stuck,) if stuck else (NO_STATUS,)
-    stated = status.not_ready or (() if status.state == "running" else (f"The service is {status.state}.",))
-    return ((stuck,) if stuck else ()) + stated
+    return ((stuck,) if stuck else ()) + status.reasons
 
 
 def _plain(value: Any) -> Any:
@@ -88,7 +88,8 @@ def _page(status: Status, stuck: str | None) -> Html:
     return join(
         (
             _header(status, stuck),
-            _reasons(reasons(status, stuck)),
+            _stopped(status.stopped),
+            _reasons([text for text in reasons(status, stuck) if text != status.stopped]),
             panels.tiles(status),
             tag(
                 "div",
@@ -110,6 +111,8 @@ def _page(status: Status, stuck: str | None) -> Html:
 def _header(status: Status, stuck: str | None) -> Html:
     if stuck is not None:
         badge = tag("span", "Stuck", class_="badge critical")
+    elif status.stopped:
+        badge = tag("span", "Stopped", class_="badge critical")
     elif status.ready:
         badge = tag("span", "Ready", class_="badge good")
     else:
@@ -127,6 +130,12 @@ def _header(status: Status, stuck: str | None) -> Html:
             class_="when quiet small",
         ),
     )
+
+
+def _stopped(why: str) -> Html:
+    if not why:
+        return Html()
+    return tag("p", tag("strong", "It has stopped reading. "), why, class_="reasons stopped")
 
 
 def _reasons(texts: Sequence[str]) -> Html:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.model.manifest import Manifest
 from monitor.status import PartitionStatus, Status, StreamScore
-from monitor.web.markup import UNKNOWN, Html, join, moment, number, percent, plural, significant, tag
+from monitor.web.markup import THIN, UNKNOWN, Html, join, moment, number, percent, plural, significant, tag
 
 ROWS = 25  # of any table; the rest is counted in words
 NAMES = 12  # feature names spelled out on the model card
@@ -64,7 +64,7 @@ def open_incidents(status: Status) -> Html:
         )
         for incident in status.open_incidents[:ROWS]
     ]
-    heads = ("Stream", "Severity", ">Peak score", "Since (event time, UTC)", ">Partition")
+    heads = ("Stream", "Severity", ">Peak score", "Since (event time, UTC)", ">>Partition")
     return _section("Open incidents", heads, rows, total=status.open_total)
 
 
@@ -132,11 +132,19 @@ def last_rejects(status: Status) -> Html:
 
 
 def assignment(status: Status) -> Html:
-    topic, alerts, dead = status.topics
+    topic, *written = status.topics
+    targets = [part for name in written for part in (", ", tag("code", name))][1:]
+    lost = plural(status.data_lost, "record")
     names = _list(
         (
             ("Group", tag("code", status.group)),
-            ("Topics", join((tag("code", topic), " \u2192 ", tag("code", alerts), ", ", tag("code", dead)))),
+            ("Topics", join((tag("code", topic), " \u2192 ", *targets))),
+            ("Delivery", status.delivery.replace("_", " ")),
+            *(
+                [("Data lost", tag("span", f"{lost} gone before they were read", class_="over"))]
+                if status.data_lost
+                else ()
+            ),
             ("Settings", tag("code", status.settings_digest[:12], title=status.settings_digest)),
         )
     )
@@ -144,8 +152,8 @@ def assignment(status: Status) -> Html:
         expect = "No partitions yet: the group is still dealing them out, or it has more members than partitions."
         return tag("section", tag("h2", "Assignment"), names, tag("p", expect, class_="empty"))
 
-    def behind(partition: PartitionStatus) -> float:
-        return math.inf if partition.lag is None else partition.lag
+    def behind(partition: PartitionStatus) -> tuple[bool, float]:
+        return partition.state != "reading", math.inf if partition.lag is None else partition.lag
 
     chosen = sorted(status.partitions, key=behind, reverse=True)[:ROWS]
     rows = [
@@ -153,13 +161,24 @@ def assignment(status: Status) -> Html:
             tag("td", str(partition.partition), class_="n"),
             tag("td", UNKNOWN if partition.lag is None else number(partition.lag), class_="n"),
             tag("td", number(partition.position), class_="n"),
-            tag("td", number(partition.live), class_="n"),
-            tag("td", number(partition.warming), class_="n"),
+            tag("td", number(partition.live), class_="n", title=f"{number(partition.warming)} warming up"),
+            tag("td", _progress(partition)),
         )
         for partition in sorted(chosen, key=lambda partition: partition.partition)
     ]
-    heads = (">Partition", ">Lag", ">Position", ">Streams", ">Warming")
+    heads = (">Partition", ">Lag", ">Position", ">Streams", "State")
     return _section("Assignment", heads, rows, total=len(status.partitions), before=names)
+
+
+def _progress(partition: PartitionStatus) -> Html:
+    if partition.state == "reading":
+        return tag("span", "reading", class_="quiet")
+    if partition.state == "stuck":
+        return tag("span", "stuck", class_="badge critical", title="stands still though there is more to read")
+    # Never 100 while it goes on.
+    share = "" if partition.recovered is None else f" {math.floor(99 * partition.recovered)}{THIN}%"
+    left = f"{plural(partition.recovery_left, 'record')} to go"
+    return tag("span", f"recovering{share}", class_="badge warn", title=left)
 
 
 def shared_names(status: Status) -> Html:
@@ -235,7 +254,10 @@ def _section(
     empty: str = "",
     before: Html | None = None,
 ) -> Html:
-    """A titled table; a head that begins with `>` stands over numbers. `total`: how many there are, shown or not."""
+    """A titled table. `total`: how many there are, shown or not.
+
+    A head that begins with `>` stands over numbers, one with `>>` over numbers that a narrow screen leaves out.
+    """
     if empty:
         return tag("section", tag("h2", title), tag("p", empty, class_="empty"))
     count = "" if total is None else number(total) if total <= len(rows) else f"{len(rows)} of {number(total)}"
@@ -249,5 +271,5 @@ def _section(
 
 
 def _head(text: str) -> Html:
-    late = " late" if text == ">Partition" else ""
-    return tag("th", text[1:], class_=f"n{late}") if text.startswith(">") else tag("th", text)
+    late = " late" if text.startswith(">>") else ""
+    return tag("th", text.lstrip(">"), class_=f"n{late}") if text.startswith(">") else tag("th", text)

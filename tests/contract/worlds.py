@@ -6,38 +6,35 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor import config
-from monitor.batch import Record
+from monitor.batch import Outcome, Record
+from monitor.checkpoint import Checkpoint
 from monitor.kafka import history
 from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
 from monitor.kafka.topics import Topics
-from monitor.ports import Polled, Sink, Source
+from monitor.ports import Polled, Restart, Sink, Source
 from tests.fakes import ListBroker, ListSink, ListSource
 
 PATIENCE = 30.0  # s until a test gives up
+Delivery = Literal["exactly_once", "at_least_once"]
 
 
 class Member:
     """A source with its sink, and everything its polls brought, in order."""
 
-    def __init__(
-        self,
-        source: Source,
-        sink: Sink,
-        commit: Callable[[Mapping[int, int]], bool],
-        lock: threading.Lock | None = None,
-    ) -> None:
+    def __init__(self, source: Source, sink: Sink, lock: threading.Lock | None = None) -> None:
         """`lock` is held in a poll where members share memory."""
         self.source = source
         self.sink = sink
-        self.commit = commit
         self.polls: list[Polled] = []
         self.owned: set[int] = set()
+        self.restarts: dict[int, Restart] = {}  # of the partitions that are owned
+        self.starts = True  # partitions that are gained, at their checkpoint
         self._lock = lock or threading.Lock()
 
     @property
@@ -51,13 +48,21 @@ class Member:
     def idle(self, seconds: float) -> Polled:
         return self._note(self.source.idle(seconds))
 
+    def commit(self, positions: Mapping[int, int]) -> bool:
+        """Publishes nothing but places."""
+        return self.sink.publish(Outcome(), {p: Checkpoint(offset, offset) for p, offset in positions.items()})
+
     def close(self) -> None:
         self.sink.close()
         self.source.close()
 
     def _note(self, polled: Polled) -> Polled:
-        self.owned = (self.owned - polled.lost) | polled.gained
+        self.owned = (self.owned - polled.lost) | polled.gained.keys()
+        self.restarts = {p: restart for p, restart in self.restarts.items() if p not in polled.lost}
+        self.restarts |= polled.gained
         self.polls.append(polled)
+        for partition, restart in polled.gained.items() if self.starts else ():
+            self.source.start(partition, restart.checkpoint.offset)
         return polled
 
 
@@ -73,7 +78,7 @@ class World(Protocol):
         timestamp: int = 0,
     ) -> None: ...
 
-    def member(self, poll_records: int = 2000) -> Member: ...
+    def member(self, poll_records: int = 2000, delivery: Delivery = "exactly_once") -> Member: ...
     def committed(self) -> dict[int, int]: ...
     def alerts(self) -> list[Record]: ...
     def dead_letters(self) -> list[Record]: ...
@@ -89,9 +94,9 @@ class ListWorld:
         self.put = self._broker.put
         self._lock = threading.Lock()
 
-    def member(self, poll_records: int = 2000) -> Member:
+    def member(self, poll_records: int = 2000, delivery: Delivery = "exactly_once") -> Member:
         source = ListSource(self._broker, poll_records)
-        return Member(source, ListSink(self._broker, source), source.commit, self._lock)
+        return Member(source, ListSink(self._broker, source, delivery), self._lock)
 
     def committed(self) -> dict[int, int]:
         return dict(self._broker.committed)
@@ -122,6 +127,7 @@ class KafkaWorld:
             input=config.TopicSpec(name=self.topic, partitions=partitions),
             alerts=config.TopicSpec(name=f"{name}.alerts", partitions=2),
             dead_letters=config.TopicSpec(name=f"{name}.dead", partitions=2),
+            state=config.TopicSpec(name=f"{name}.state", partitions=partitions),
         )
         with Topics(self._kafka, self._topics) as topics:
             topics.create(topics.inspect())
@@ -145,11 +151,11 @@ class KafkaWorld:
             timestamp or None,
         )
 
-    def member(self, poll_records: int = 2000) -> Member:
+    def member(self, poll_records: int = 2000, delivery: Delivery = "exactly_once") -> Member:
         self._producer.flush(PATIENCE)
         settings = self._kafka.model_copy(update={"poll_records": poll_records})
-        source = KafkaSource(settings, self.topic)
-        made = Member(source, KafkaSink(settings, self._topics, source.commit), source.commit)
+        source = KafkaSource(settings, self._topics, config.Recovery())
+        made = Member(source, KafkaSink(settings, self._topics, delivery, source))
         self._members.append(made)
         return made
 

@@ -127,7 +127,7 @@ class Monitor:
 
 
 class Deployment:
-    """One configuration of the service: a group and three topics of its own on a broker, and a model."""
+    """One configuration of the service: a group and four topics of its own on a broker, and a model."""
 
     def __init__(self, folder: Path, bootstrap: str, name: str, model: Path, partitions: int = 1) -> None:
         self.folder = folder
@@ -137,6 +137,7 @@ class Deployment:
             input=config.TopicSpec(name=f"{name}.events", partitions=partitions),
             alerts=config.TopicSpec(name=f"{name}.alerts", partitions=partitions),
             dead_letters=config.TopicSpec(name=f"{name}.dead", partitions=1),
+            state=config.TopicSpec(name=f"{name}.state", partitions=partitions),
         )
         self.file = folder / "monitor.yaml"
         self.settings: dict[str, dict[str, Any]] = {
@@ -147,6 +148,7 @@ class Deployment:
                     ("input", self.topics.input),
                     ("alerts", self.topics.alerts),
                     ("dead_letters", self.topics.dead_letters),
+                    ("state", self.topics.state),
                 )
             },
             "model": {"path": str(model)},

@@ -55,6 +55,30 @@ def test_run_refuses_a_compacted_topic_and_says_why(deploy: MakeDeployment) -> N
     assert f"topic '{deployment.topics.alerts.name}' (topics.alerts): cleanup.policy is compact" in said(service.log)
 
 
+def test_run_refuses_a_topic_for_state_that_is_not_compacted_and_says_why(deploy: MakeDeployment) -> None:
+    deployment = deploy()
+    name = deployment.topics.state.name
+    deployment.write(topics={"state": {"name": name, "config": {"cleanup.policy": "delete"}}})
+    shown = deployment.start("topics", "--create")
+    assert shown.ends() == 1
+    fix = f"--alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+    assert f"Change that with: kafka-configs.sh --bootstrap-server {deployment.bootstrap} {fix}" in said(shown.log)
+    service = deployment.start("run")
+    assert service.ends() == 1, service.tail()
+    assert f"topic '{name}' (topics.state): cleanup.policy is delete" in said(service.log)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_time_out_that_the_brokers_would_refuse_is_told_at_the_start_with_both_numbers(
+    deployment: Deployment, command: str
+) -> None:
+    deployment.write(kafka={"transaction_timeout": 1000, "max_poll_interval": 2000})
+    process = deployment.start(command)
+    assert process.ends() == 1, process.tail()
+    told = "kafka.transaction_timeout is 1000 s, but the brokers allow at most 900 s (transaction.max.timeout.ms)"
+    assert told in said(process.log)
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_bad_configuration_is_exit_2(deploy: MakeDeployment, command: str) -> None:
     deployment = deploy(bootstrap="127.0.0.1:1")
@@ -78,6 +102,8 @@ def test_check_says_ok_where_run_can_start(deployment: Deployment) -> None:
     check = deployment.start("check")
     assert check.ends() == 0, check.tail()
     assert "ok: monitor run can start with this configuration" in said(check.log)
+    assert "delivery exactly_once default" in said(check.log)
+    assert "transactions can be used" in said(check.log)
 
 
 def test_check_finds_a_missing_topic(deploy: MakeDeployment) -> None:
@@ -115,6 +141,35 @@ def as_user(deployment: Deployment, user: str, password: str) -> None:
     deployment.write(
         kafka={"sasl": {"mechanism": "PLAIN", "username": user, "password_file": str(secret)}, "poll_seconds": 0.2}
     )
+
+
+def test_a_user_that_may_not_use_transactions_is_told_the_right_and_at_least_once_does_without(
+    deploy: MakeDeployment, secured: LocalKafka
+) -> None:
+    deployment = deploy(bootstrap=secured.bootstrap)
+    as_user(deployment, "admin", PASSWORDS["admin"])
+    assert deployment.start("topics", "--create").ends() == 0
+    as_user(deployment, "member", PASSWORDS["member"])
+    topics, group = deployment.topics, deployment.kafka.group
+    outputs = (topics.alerts.name, topics.dead_letters.name, topics.state.name)
+    allow(
+        secured,
+        "member",
+        {(ResourceType.TOPIC, name): [ACLOperation.WRITE] for name in outputs}
+        | {(ResourceType.TOPIC, name): [ACLOperation.READ] for name in (topics.input.name,)}
+        | {(ResourceType.GROUP, group): [ACLOperation.READ]},
+    )
+    allow(secured, "member", {(ResourceType.TOPIC, topics.state.name): [ACLOperation.READ]})
+    for command in ("check", "run"):
+        process = deployment.start(command)
+        assert process.ends() == 1, process.tail()
+        assert f"lacks the right to WRITE transactional ids that begin with '{group}.'" in said(process.log)
+        right = f"User:member --operation WRITE --transactional-id {group}. --resource-pattern-type prefixed"
+        assert right in said(process.log), process.tail()
+    environment = {"MONITOR_DELIVERY": "at_least_once"}
+    check = deployment.start("check", environment=environment)
+    assert check.ends() == 0, check.tail()
+    assert "delivery at_least_once MONITOR_DELIVERY" in said(check.log)
 
 
 def no_secret(log: str) -> bool:
@@ -158,11 +213,12 @@ def test_a_user_without_rights_is_told_so(deploy: MakeDeployment, secured: Local
 
 
 def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeployment, secured: LocalKafka) -> None:
-    """READ on the input and the group, WRITE on the outputs; without one of them `check` names it."""
+    """READ on the input, the state and the group, WRITE on the outputs; without one of them `check` names it."""
     deployment = deploy(bootstrap=secured.bootstrap)
     as_user(deployment, "admin", PASSWORDS["admin"])
     assert deployment.start("topics", "--create").ends() == 0
     as_user(deployment, "member", PASSWORDS["member"])
+    deployment.write(kafka={"instance_id": "pod-0"})
     topics = deployment.topics
     allow(
         secured,
@@ -171,6 +227,7 @@ def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeplo
             (ResourceType.TOPIC, topics.input.name): [ACLOperation.READ],
             (ResourceType.TOPIC, topics.alerts.name): [ACLOperation.WRITE],
             (ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.READ],
+            (ResourceType.TOPIC, topics.state.name): [ACLOperation.READ],
         },
     )
     check = deployment.start("check")
@@ -182,7 +239,12 @@ def test_a_user_with_the_rights_it_needs_and_no_more_can_serve(deploy: MakeDeplo
     allow(secured, "member", {(ResourceType.TOPIC, topics.dead_letters.name): [ACLOperation.WRITE]})
     check = deployment.start("check")
     assert check.ends() == 1, check.tail()
+    assert f"topic '{topics.state.name}' (topics.state): this user lacks the right to WRITE" in said(check.log)
+    allow(secured, "member", {(ResourceType.TOPIC, topics.state.name): [ACLOperation.WRITE]})
+    check = deployment.start("check")
+    assert check.ends() == 1, check.tail()
     assert f"group {deployment.kafka.group}" in said(check.log).replace("'", ""), check.tail()
+    allow(secured, "member", {(ResourceType.TRANSACTIONAL_ID, f"{deployment.kafka.group}.pod-0"): [ACLOperation.WRITE]})
     service = deployment.start("run")
     assert service.ends() == 1, service.tail()
     assert "GroupAuthorizationFailed" in service.log

@@ -1,0 +1,69 @@
+"""Results of runs, one line of JSON each, appended by however many processes at once."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.run import Result
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "build" / "faults.jsonl"
+_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A line. `code` says with which product the run was made."""
+
+    code: str
+    facts: dict[str, Any]
+
+    @property
+    def run(self) -> tuple[str, int]:
+        return self.facts["kind"], self.facts["seed"]
+
+    @property
+    def ok(self) -> bool:
+        return not self.facts["faults"]
+
+
+def code_digest() -> str:
+    """Of the product's code; comments and docstrings do not count."""
+    total = hashlib.sha256()
+    for path in sorted((ROOT / "monitor").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]  # just looked
+        total.update(f"{path.relative_to(ROOT)}\n{ast.dump(tree)}\n".encode())
+    return total.hexdigest()[:_SHOWN]
+
+
+def _is_text(part: ast.AST) -> bool:
+    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
+
+
+def append(result: Result, code: str, file: Path = FILE) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"code": code, **result.as_json()}) + "\n"
+    with file.open("a") as sink:
+        fcntl.flock(sink, fcntl.LOCK_EX)
+        sink.write(line)
+
+
+def load(file: Path = FILE) -> Iterator[Stored]:
+    """The newest result of each run (kind and seed) with each product."""
+    newest: dict[tuple[str, str, int], Stored] = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        facts = json.loads(line)
+        stored = Stored(facts.pop("code"), facts)
+        newest[(stored.code, *stored.run)] = stored
+    yield from newest.values()
