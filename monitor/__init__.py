@@ -1,6 +1,8 @@
 """Streaming anomaly monitoring: records -> Batch -> Windows -> Scores -> Alerts, one way, once per event.
 
-`kafka` reads and publishes, `pipeline` (pure) turns records into an outcome, `service` is the loop around both.
+`kafka` reads, publishes and recovers, `pipeline` (pure) turns records into an outcome, `service` is the loop around
+both. What an outcome holds and the places it came from are one transaction; a partition that comes from elsewhere is
+read again (`resume`, `checkpoint`) until its windows are what they were.
 """
 
 import os

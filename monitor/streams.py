@@ -79,7 +79,7 @@ class StreamTable:
         if slot is not None:
             return slot
         if not self._free:
-            self._grow()
+            self._grow(max(self.capacity + 64, self.capacity * 5 // 4))
         slot = self._free.pop()
         index[name] = slot
         self.names[slot] = name
@@ -93,6 +93,11 @@ class StreamTable:
             self.shared_count += 1
             self._shared.append(name)
         return slot
+
+    def reserve(self, more: int) -> None:
+        """Makes room for so many more streams at once; step by step, each column would be copied at every step."""
+        if more > len(self._free):
+            self._grow(self.capacity + more - len(self._free))
 
     def remove(self, slots: Int64) -> None:
         for slot in slots.tolist():
@@ -137,9 +142,9 @@ class StreamTable:
     def _oldest_first(self, slots: Int64) -> Int64:
         return slots[np.argsort(self.last_offset[slots])]
 
-    def _grow(self) -> None:
-        old, self.capacity = self.capacity, max(self.capacity + 64, self.capacity * 5 // 4)
-        self.names.extend([""] * (self.capacity - old))
+    def _grow(self, capacity: int) -> None:
+        old, self.capacity = self.capacity, capacity
+        self.names.extend([""] * (capacity - old))
         # In place: the old column is not kept beside the new one while it is copied.
         for column in (
             self.partition,
@@ -152,8 +157,8 @@ class StreamTable:
             self.phase,
             self.score,
         ):
-            column.resize(self.capacity, refcheck=False)
+            column.resize(capacity, refcheck=False)
         self.partition[old:] = -1
         self.score[old:] = nan
-        self._free.extend(range(self.capacity - 1, old - 1, -1))
-        self._on_grow(self.capacity)
+        self._free.extend(range(capacity - 1, old - 1, -1))
+        self._on_grow(capacity)

@@ -176,6 +176,7 @@ class WindowStore:
     def load(self, image: Image) -> None:
         """Fills an empty partition; records from `image.offset` on go on from there."""
         table, partition = self.streams, image.partition
+        table.reserve(len(image.names))
         slots = np.array([table.add(partition, name) for name in image.names], np.int64)
         table.count[slots] = image.count
         table.last_time[slots], table.last_offset[slots] = image.last_time, image.last_offset

@@ -248,6 +248,15 @@ def test_a_feed_gives_each_record_its_key_headers_and_timestamp_or_the_time_of_s
     assert before - 1000 <= now.timestamp <= time.time() * 1000 + 1000
 
 
+def test_every_topic_of_a_run_and_its_group_carry_its_id(tmp_path: Path) -> None:
+    file = tmp_path / "monitor.yaml"
+    file.write_text(place.configuration("localhost:9092", "ab12cd", tmp_path, 1234), encoding="utf-8")
+    settings = place.load(file)
+    topics = [getattr(settings.topics, purpose).name for purpose in type(settings.topics).model_fields]
+    assert len(set(topics)) == 4
+    assert all("ab12cd" in name for name in [*topics, settings.kafka.group])
+
+
 @pytest.mark.parametrize("variable", ["MONITOR_TOPICS__INPUT__NAME", "MONITOR_KAFKA__GROUP", "MONITOR_WEB__PORT"])
 def test_an_environment_that_would_point_the_demo_at_something_else_is_refused(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,9 +21,9 @@ from monitor.errors import MonitorError, install_hint
 COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
     "run": ("monitor.cli.run:run", "Serve: events in, incidents out, until stopped."),
-    "replay": ("monitor.cli.replay:replay", "Print the alerts the service would publish for a file."),
-    "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic."),
-    "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
+    "replay": ("monitor.cli.replay:replay", "Print the alerts for a file; feed dead letters back."),
+    "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
+    "topics": ("monitor.cli.topics:topics", "Show or create the four topics."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
     "schema": ("monitor.cli.schema:schema", "Print the contracts: events, alerts, configuration."),
     "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, a minute or two."),

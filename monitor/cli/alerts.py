@@ -30,7 +30,8 @@ _IDS_KEPT = 100_000
 def alerts(config: Path | None, as_json: bool, everything: bool, once: bool) -> None:
     """Follow the alert topic: a live table of incidents, or JSON lines.
 
-    Shows each alert once: a repeat (same id), which at-least-once delivery may bring, is left out. Ctrl+C stops.
+    Shows each alert once: it reads what is committed (read_committed), and leaves out a repeat (same id), as
+    at-least-once delivery may bring. Joins no group, commits nothing. Ctrl+C stops.
     """
     settings = loading.load(config)
     check_options(settings.kafka)

@@ -25,7 +25,7 @@ _KEYED_BY_STREAM = {"kafka": {"key": {"type": "string", "description": "The stre
 
 
 def document(topics: Topics) -> dict[str, Any]:
-    """The input, alert and dead-letter channels, under these topics' names."""
+    """The input, alert and dead-letter channels, under these topics' names; the state topic is nobody else's to read."""
     schemas: dict[str, Any] = {}
     event = _embed("Event", events.json_schema(None), schemas)
     alert = _embed("Alert", alerts.json_schema(), schemas)
@@ -45,7 +45,8 @@ def document(topics: Topics) -> dict[str, Any]:
             "payload": alert,
         },
         "deadLetter": {
-            "summary": "A record that was rejected: its own key, bytes and headers, and why.",
+            "summary": "A record that was rejected: its own key, bytes and headers, and why. "
+            "Without monitor-reason, but with monitor-sent-back: a marker of what was fed back.",
             "contentType": "application/octet-stream",
             "headers": _headers(headers),
         },

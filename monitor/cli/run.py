@@ -36,8 +36,9 @@ log = logs.get("run")
 def run(config: Path | None) -> None:
     """Serve: read events, publish incidents, export metrics, until SIGTERM or SIGINT.
 
-    The first signal finishes the batch in hand, commits and leaves the group; a second one ends at once. Brokers that
-    are away are waited for. Probes, metrics and the status page are on web.port.
+    Goes on where the group stopped, with windows and open incidents as they were. The first signal finishes the batch
+    in hand, commits and leaves the group; a second one ends at once. Brokers that are away are waited for. Probes,
+    metrics and the status page are on web.port.
     """
     settings = loading.load(config)
     as_json = logs.configure(settings.log.format, settings.log.level)

@@ -56,6 +56,7 @@ topics:
   input: {{name: demo-{run}.events, partitions: 3}}
   alerts: {{name: demo-{run}.alerts, partitions: 3}}
   dead_letters: {{name: demo-{run}.dead, partitions: 1}}
+  state: {{name: demo-{run}.state}}
 model:
   path: {json.dumps(str(model))}
 events:

@@ -83,7 +83,7 @@ class Story:
             if self._named and not self._keep:
                 stack.callback(self._clear, settings)
 
-            self._chapter("Topics for events, alerts and dead letters")
+            self._chapter("Topics for events, alerts, dead letters and state")
             self._run(folder, "topics", "--create", "-c", config)
             self._chapter("Learn what is normal: 8,000 minutes of one server, 38 features")
             self._run(folder, "train", data.NORMAL, "--out", model, "-c", config)
@@ -269,7 +269,8 @@ class Story:
 
 
 def _names(settings: Settings) -> list[str]:
-    return [settings.topics.input.name, settings.topics.alerts.name, settings.topics.dead_letters.name]
+    topics = settings.topics
+    return [topics.input.name, topics.alerts.name, topics.dead_letters.name, topics.state.name]
 
 
 def _held(settings: Settings, topic: str) -> list[Record]:

@@ -27,6 +27,7 @@ from monitor.batch import Record
 from monitor.checkpoint import Checkpoint
 from monitor.errors import MonitorError
 from monitor.kafka.connect import options, translated
+from monitor.kafka.orphans import Orphans
 from monitor.kafka.recovery import Recovery
 from monitor.ports import Polled, Progress, Restart
 
@@ -78,6 +79,7 @@ class KafkaSource:
                 )
             )
             self._recovery = Recovery(self._consumer, settings, topics, recovery, self._commit, self._check_topic)
+            self._orphans = Orphans(self._consumer, settings.group, self._topic)
             self._consumer.subscribe([self._topic], listener=_Listener(self._consumer, self._moves))
 
     @property
@@ -203,6 +205,7 @@ class KafkaSource:
         polled: dict[TopicPartition, list[Record]] = {}
         with self._translated("polling"):
             self._keep_joining()
+            self._orphans.look()
             try:
                 polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
             except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:

@@ -28,7 +28,7 @@ def main() -> int:
     if not arguments.report_only:
         if arguments.share is None:
             print(f"{len(wanted)} runs, {len(wanted) - len(todo)} of them done; product {code}", flush=True)
-        if arguments.jobs > 1 and len(todo) > 1:
+        if arguments.share is None and arguments.jobs > 1 and len(todo) > 1:
             _spread(arguments.jobs)
         else:
             number, of = map(int, (arguments.share or "0/1").split("/"))

@@ -35,6 +35,7 @@ class Life:
     return_after_stop: bool = False
     frozen_until: float = 0.0  # monotonic; 0: it runs
     replaced: bool = False  # another process has its name: it may end as it likes
+    pipe: subprocess.Popen[bytes] | None = None  # carries its log, and ends with it
     over: bool = False
 
 
@@ -82,7 +83,7 @@ class Members:
             )
             if cat is not None and cat.stdin is not None:
                 cat.stdin.close()
-        life = Life(member, process, log, arrow)
+        life = Life(member, process, log, arrow, pipe=cat)
         self.lives.append(life)
         return life
 
@@ -146,6 +147,8 @@ class Members:
 
     def _ended(self, life: Life, now: float) -> None:
         life.over = True
+        if life.pipe is not None:
+            life.pipe.wait()
         code = life.process.returncode
         if life.replaced:
             return
@@ -205,6 +208,8 @@ class Members:
             if life.process.poll() is None:
                 life.process.kill()
                 life.process.wait()
+            if life.pipe is not None:
+                life.pipe.wait()
 
     def told(self, event: str) -> Iterator[dict[str, Any]]:
         """Facts of each line of all logs about one event."""

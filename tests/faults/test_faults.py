@@ -105,18 +105,19 @@ def test_members_that_join_and_leave_each_second_cost_and_double_nothing(world: 
 
 
 def test_the_harness_catches_offsets_that_are_committed_before_their_alerts(world: World, tmp_path: Path) -> None:
-    kills = tuple(Step(at, "kill") for at in (1.0, 4.0, 7.0))
-    broken = replace(plan("kill", 1), members=1, static=True, steps=kills, feed_seconds=8, broken="offsets first")
+    """The second life begins with a backlog, so its first batch has many alerts; it ends between the two."""
+    knives = (Arrow("send", "before", 3), Arrow("send", "before", 1))
+    broken = replace(plan("kill-at-arrow", 1), members=1, arrows=(knives,), broken="offsets first")
     result = made(broken, world, tmp_path / "run")
     assert result.difference.lost > 0
     assert result.difference.doubled == 0
-    assert f"--only kill --seed {broken.seed}" in line(result, tmp_path / "run")
+    assert f"--only kill-at-arrow --seed {broken.seed}" in line(result, tmp_path / "run")
 
 
 def test_the_harness_catches_memory_that_is_kept_after_an_abort(world: World, tmp_path: Path) -> None:
     """Put out of its group with a batch in hand, a lone member has to read that batch as if for the first time."""
-    knife = Arrow("send", "after", 4, "freeze")
-    broken = replace(plan("zombie", 1), members=1, steps=(), arrows=((knife,),), feed_seconds=2, broken="memory kept")
+    knives = (Arrow("send", "after", 3), Arrow("send", "after", 1, "freeze"))
+    broken = replace(plan("kill-at-arrow", 1), members=1, arrows=(knives,), broken="memory kept")
     result = made(broken, world, tmp_path / "run")
     assert result.difference.lost > 0
     assert result.difference.doubled == 0
@@ -124,8 +125,9 @@ def test_the_harness_catches_memory_that_is_kept_after_an_abort(world: World, tm
 
 def test_the_harness_catches_an_alert_that_is_published_twice(world: World, tmp_path: Path) -> None:
     """At-least-once delivery, killed between alerts and offsets, and judged as if it had promised exactly once."""
-    once = replace(plan("kill-at-least-once", 3), members=1, arrows=((Arrow("send", "after", 3),),))
-    result = made(replace(once, strict=True), world, tmp_path / "run")
+    knives = (Arrow("send", "after", 3), Arrow("send", "after", 1))
+    once = replace(plan("kill-at-least-once", 3), members=1, arrows=(knives,), strict=True)
+    result = made(once, world, tmp_path / "run")
     assert result.difference.doubled > 0
     assert result.difference.lost == 0
 

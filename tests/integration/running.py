@@ -18,8 +18,10 @@ import msgspec
 import numpy as np
 from kafka import KafkaProducer
 
-from monitor import config
-from monitor.batch import Float32
+from monitor import config, detector
+from monitor.assembly import assemble
+from monitor.batch import Float32, RawRecord
+from monitor.config import loading
 from monitor.kafka import history
 from monitor.kafka.topics import Topics
 from tests.models import FEATURES, START, waves
@@ -38,16 +40,18 @@ def until(condition: Callable[[], Any], explain: Callable[[], str], what: str, s
 
 
 class Monitor:
-    """A `monitor` process whose log is a file."""
+    """A `monitor` process whose log is a file; where `output` is a descriptor, whoever reads that writes the file."""
 
-    def __init__(self, log: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None, output: int | None = None
+    ) -> None:
         self._log = log
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "monitor", *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
-                stdout=sink,
+                stdout=sink if output is None else output,
                 stderr=subprocess.STDOUT,
                 env={**clean, "OMP_NUM_THREADS": "1", **(environment or {})},
             )
@@ -109,6 +113,10 @@ class Monitor:
             if sample.partition("{")[0] == name and all(f'{key}="{value}"' in sample for key, value in labels.items()):
                 total += float(number)
         return total
+
+    def places(self) -> dict[int, dict[str, Any]]:
+        """What the status says of each partition of this member, by its number."""
+        return {place["partition"]: place for place in self.status()["partitions"]}
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -179,9 +187,9 @@ class Deployment:
         self._processes.append(process)
         return process
 
-    def serve(self) -> Monitor:
+    def serve(self, **environment: str) -> Monitor:
         """A member that is ready."""
-        service = self.start("run")
+        service = self.start("run", environment=environment)
         service.until(service.ready, "readiness")
         return service
 
@@ -199,6 +207,20 @@ class Deployment:
 
     def alert_values(self) -> list[bytes]:
         return [record.value or b"" for record in self.read(self.topics.alerts.name)]
+
+    def undisturbed(self, *, record_time: int = 0) -> list[bytes]:
+        """The alerts of the whole input topic from one pipeline that saw it in one piece, a partition at a time.
+
+        `record_time` is added to the times of the records (not of the events), in ms.
+        """
+        settings = loading.load(self.file)
+        pipeline = assemble(settings, detector.load(settings.model.path, settings.model))
+        found = sorted(self.read(self.topics.input.name), key=lambda record: (record.partition, record.offset))
+        records = [
+            RawRecord(r.topic, r.partition, r.offset, r.timestamp + record_time, r.key, r.value, r.headers)
+            for r in found
+        ]
+        return [alert.to_bytes() for alert in pipeline.process(records).alerts]
 
     def dead_letters(self) -> list[Any]:
         return self.read(self.topics.dead_letters.name)
@@ -233,3 +255,12 @@ def records(
     return [
         (partition, stream.encode(), event(stream, first + number, row)) for number, row in enumerate(values.tolist())
     ]
+
+
+def by_stream(values: Iterable[bytes]) -> dict[tuple[int, str], list[bytes]]:
+    """Alerts by partition and name of their stream: between streams of several partitions there is no order."""
+    found: dict[tuple[int, str], list[bytes]] = {}
+    for value in values:
+        alert = json.loads(value)
+        found.setdefault((alert["evidence"]["partition"], alert["stream"]), []).append(value)
+    return found

@@ -463,3 +463,29 @@ def test_another_process_under_the_same_instance_id_stops_the_first(place: Place
         first.until(lambda: False)
     place.put(1)
     second.until(lambda: second.offsets == {0: [0]})
+
+
+def test_what_a_static_member_gave_up_when_it_was_killed_is_read_by_somebody(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is handed its old share when it comes back, without a rebalance: what it gave up would be nobody's."""
+    monkeypatch.setattr("monitor.kafka.orphans._EVERY", 0.5)
+    place.create(partitions=2)
+    first = place.member({"instance_id": "pod-0"})
+    first.owns(0, 1)
+    second = place.member({"instance_id": "pod-1"})
+
+    def gave_up() -> bool:
+        second.poll()
+        return any(polled.lost for polled in first.polls)
+
+    first.until(gave_up)
+    place.end(first)  # before it could join again; a static member leaves without a word
+    again = place.member({"instance_id": "pod-0"})
+
+    def shared() -> bool:
+        second.poll()
+        return {0, 1} == again.restarts.keys() | second.restarts.keys()
+
+    again.until(shared, "the partition that was given up")
+    assert len(again.restarts) == len(second.restarts) == 1
