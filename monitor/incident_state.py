@@ -80,6 +80,11 @@ class Loud:
     cooling_until: float = -inf
     heard: Point = NEVER  # the newest event that was scored
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is known but what was heard."""
+        return not self.recent and self.incident is None and self.heard.time >= self.cooling_until
+
 
 @dataclass(frozen=True, slots=True)
 class Maker:

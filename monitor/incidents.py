@@ -61,7 +61,7 @@ class Incidents:
         self._changed: set[_Key] = set()  # since they were last taken out
         self._gone: dict[_Key, Point] = {}  # of those that became quiet since then, the newest scored event
         self._slotless: set[_Key] = set()  # restored, but not live: at least once, state may be newer than the offsets
-        self._kept: set[_Key] = set()  # streams of which the changelog holds a state
+        self._kept: dict[int, set[str]] = {}  # streams of which the changelog holds a state, by partition
         self._followed = np.zeros(0, np.bool_)  # by slot; all that most events cost
 
     def open(self) -> Iterator[tuple[int, str, Severity, Incident]]:
@@ -123,7 +123,7 @@ class Incidents:
         """Forgets a partition that moved to another member, without a word: the other member tells."""
         self._loud = {key: loud for key, loud in self._loud.items() if key[0] != partition}
         self._changed = {key for key in self._changed if key[0] != partition}
-        self._kept = {key for key in self._kept if key[0] != partition}
+        self._kept.pop(partition, None)
         self._slotless = {key for key in self._slotless if key[0] != partition}
 
     def loud(self, partition: int) -> dict[str, Point]:
@@ -132,7 +132,7 @@ class Incidents:
 
     def kept(self, partition: int) -> int:
         """How many states the changelog holds of a partition, once what `changes` gave is written."""
-        return sum(key[0] == partition for key in self._kept)
+        return len(self._kept.get(partition, ()))
 
     def changes(self, held: Collection[int] = ()) -> dict[_Key, StateChange]:
         """State that changed since it was last given out, by partition and stream; not of the partitions `held`."""
@@ -142,33 +142,43 @@ class Incidents:
             loud = self._loud.get(key)
             if loud is not None:
                 found[key] = StateChange(to_bytes(loud, self._maker), quiet=False)
-                self._kept.add(key)
-            elif key in self._kept:
+                self._keep(key)
+            else:  # also where it was never kept: whoever was killed here before may have left something
                 gone = Loud(heard=self._gone.get(key, NEVER))
                 found[key] = StateChange(to_bytes(gone, self._maker), quiet=True)
-                self._kept.discard(key)
+                self._keep(key, kept=False)
         self._changed.difference_update(given)
         self._gone.clear()
         return found
+
+    def _keep(self, key: _Key, *, kept: bool = True) -> None:
+        streams = self._kept.setdefault(key[0], set())
+        if kept:
+            streams.add(key[1])
+        else:
+            streams.discard(key[1])
 
     def _forget(self, key: _Key) -> None:
         self._changed.add(key)
         self._gone[key] = self._loud.pop(key).heard
 
-    def restore(self, partition: int, states: Mapping[str, bytes]) -> Restored:
-        """Puts back what `changes` gave, by stream. Incidents of another model or of other settings end here."""
+    def restore(self, partition: int, states: Mapping[str, bytes], offset: int) -> Restored:
+        """Puts back what `changes` gave, by stream, before the record at `offset` is judged.
+
+        Incidents of another model or of other settings end here.
+        """
         told: list[Told] = []
         unreadable = 0
         for stream, value in sorted(states.items()):
             key = (partition, stream)
-            self._kept.add(key)
+            self._keep(key)
             try:
                 loud, maker = from_bytes(value)
             except UnreadableStateError:
                 unreadable += 1
                 self._changed.add(key)
                 continue
-            if maker == self._maker:
+            if maker == self._maker and not (loud.quiet and loud.heard.offset < offset):
                 self._loud[key] = loud
                 continue
             self._changed.add(key)
@@ -179,9 +189,9 @@ class Incidents:
 
     def discard(self, partition: int, streams: Iterable[str]) -> None:
         """Has the state of these streams forgotten, which the changelog holds and nobody here knows."""
-        keys = {(partition, stream) for stream in streams}
-        self._kept |= keys
-        self._changed |= keys
+        for stream in streams:
+            self._keep((partition, stream))
+            self._changed.add((partition, stream))
 
     def follow(self, partition: int, streams: Sequence[str], slots: Int64) -> None:
         """The slots of streams that were restored, -1 where one is not live yet."""
@@ -240,7 +250,10 @@ class Incidents:
     def _depart(self, departure: Departure, offset: int) -> Iterator[Told]:
         key = (departure.partition, departure.stream)
         loud = self._loud.get(key)
-        if loud is None or offset <= loud.heard.offset:  # it left and came back since, and is read again
+        if loud is None:
+            return
+        if offset <= loud.heard.offset:  # it left and came back since, and is read again
+            self._slotless.add(key)
             return
         self._forget(key)
         if loud.incident is not None:

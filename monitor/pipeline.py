@@ -95,7 +95,7 @@ class Pipeline:
             self.store.load(image)
             begin = image.offset
         self._state_end[partition] = checkpoint.state_end
-        restored = self.incidents.restore(partition, states)
+        restored = self.incidents.restore(partition, states, checkpoint.offset)
         self.incidents.discard(partition, void)
         self._recoveries[partition] = _Recovery(checkpoint, restored, len(states), fits)
         return begin

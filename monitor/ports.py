@@ -59,6 +59,10 @@ class Source(Protocol):
     def positions(self) -> Mapping[int, int]:
         """Next offset of each owned partition that brought records which are not committed yet."""
 
+    @property
+    def pending(self) -> frozenset[int]:
+        """Partitions that this member owns and has not reported as gained: what is committed is not known yet."""
+
     def progress(self) -> Mapping[int, Progress]:
         """Position and end of every owned partition."""
 
@@ -84,5 +88,8 @@ class Sink(Protocol):
 
     def abandon(self) -> None:
         """Gives up an outcome that could not be published, and ends what it left open."""
+
+    def forget(self, partition: int) -> None:
+        """Drops what it knows of a partition that went to another member, or is read anew."""
 
     def close(self) -> None: ...

@@ -30,6 +30,7 @@ log = logs.get("service")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between two attempts to reach the brokers
 _SLICE = 0.2  # s
+_LONG = 10.0  # s until it is worth a line in the log that a partition is not read yet
 
 
 class Ends(NamedTuple):
@@ -74,6 +75,8 @@ class Service:
         self._uncommitted = False  # published, but a rebalance kept the offsets from being committed
         self._source: Source | None = None
         self._takeovers: dict[int, _Takeover] = {}
+        self._pending: dict[int, float] = {}  # owned, not known yet where to go on; since when
+        self._pending_told = False
 
     def stop(self) -> None:
         """Unready at once; the loop leaves at its own pace. May be called from a signal handler."""
@@ -123,9 +126,10 @@ class Service:
         self._move(ends, polled)
         reached = self._reached(ends.source)
         if polled.records or reached:
-            self._snapshotting.unsettle()
             until = self._pipeline.recovering
             new = [record for record in polled.records if record.offset >= until.get(record.partition, 0)]
+            if new:
+                self._snapshotting.unsettle()
             outcome = self._pipeline.process(polled.records)
             if self._rejects.observe(new, outcome.rejects):
                 return
@@ -145,12 +149,19 @@ class Service:
     def _settle(self, ends: Ends) -> None:
         """Commits what was published while the group was being rebalanced, as soon as that is over."""
         if self._uncommitted and ends.source.joined():
+            checkpoints = self._pipeline.checkpoints(ends.source.positions)
             try:
-                checkpoints = self._pipeline.checkpoints(ends.source.positions)
                 self._uncommitted = not ends.sink.publish(Outcome(), checkpoints)
             except UnavailableError as error:
                 self._metrics.broker_error("publish")
                 self._lost_brokers(error.message)
+                return
+            except FencedError as error:
+                self._start_over(ends.source, error.message)
+                return
+            if not self._uncommitted:
+                self._metrics.committed()
+                self._snapshotting.committed(checkpoints)
 
     def _leave(self, source: Source) -> None:
         try:
@@ -251,6 +262,7 @@ class Service:
         """Forgets the partitions that went, takes over those that came."""
         for partition in polled.lost:
             self._pipeline.drop(partition)
+            ends.sink.forget(partition)
             self._snapshotting.dropped(partition)
             self._takeovers.pop(partition, None)
         if polled.lost:
@@ -337,12 +349,28 @@ class Service:
         return None
 
     def _watch_brokers(self, source: Source) -> None:
-        if self._reporter.waiting_for and source.joined():
-            self._reporter.waiting_for = ""
+        if source.joined():
+            self._watch_pending(source.pending)
         if source.connected():
             self._found_brokers()
         else:
             self._lost_brokers(f"{self._settings.kafka.bootstrap_servers} does not answer")
+
+    def _watch_pending(self, pending: frozenset[int]) -> None:
+        """Says which partitions nobody reads yet, and once in the log where that lasts."""
+        now = time.monotonic()
+        self._pending = {partition: self._pending.get(partition, now) for partition in pending}
+        self._reporter.waiting_for = ""
+        if pending:
+            numbers = ", ".join(map(str, sorted(pending)))
+            self._reporter.waiting_for = f"looking up what is committed of partitions {numbers}"
+            lasting = [partition for partition, since in self._pending.items() if now - since >= _LONG]
+            if lasting and not self._pending_told:
+                log.warning(
+                    "partitions are not read yet: no leader, or a transaction is open on what is committed of them",
+                    partitions=sorted(lasting),
+                )
+            self._pending_told = bool(lasting)
 
     def _lost_brokers(self, why: str) -> None:
         if not self._reporter.away:

@@ -118,6 +118,10 @@ class ListSource:
             self._broker.checkpoints[partition] = checkpoints[partition]
             self._done[partition] = max(self._done[partition], checkpoints[partition].offset)
 
+    @property
+    def pending(self) -> frozenset[int]:
+        return frozenset()
+
     def progress(self) -> Mapping[int, Progress]:
         begun = {partition: restart.checkpoint.replay_from for partition, restart in self._gained.items()}
         return {p: Progress(position, len(self._broker.log[p])) for p, position in (begun | self._next).items()}
@@ -200,6 +204,10 @@ class ListSink:
 
     def abandon(self) -> None:
         pass
+
+    def forget(self, partition: int) -> None:
+        self._ends.pop(partition, None)
+        self._quiet = {key for key in self._quiet if key[0] != partition}
 
     def close(self) -> None:
         pass

@@ -34,7 +34,7 @@ class Log:
         self.alerts += outcome.alerts
         for (_, stream), change in outcome.states.items():
             if change.quiet and quietly:
-                del self.states[stream]
+                self.states.pop(stream, None)
             else:
                 self.states[stream] = change.value
 

@@ -205,6 +205,19 @@ def test_memory_follows_the_live_streams_and_not_the_cap() -> None:
     assert small.streams.capacity <= 160
 
 
+def test_what_is_loaded_gets_the_room_it_needs_at_once_and_no_more() -> None:
+    whole = store(window=8)
+    run(whole, [Event(0, f"s{i}", 1.0 + i / 100, (0.0, 0.0)) for i in range(1000)], [])
+    image, other = whole.image(0, 1000), store(window=8)
+    run(other, [Event(1, "first", 1.0, (0.0, 0.0))], [])
+    other.load(image)
+    assert other.streams.capacity == 1 + 1000
+    other.drop(0)
+    other.load(image)  # into the room that it left
+    assert other.streams.capacity == 1 + 1000
+    assert set(other.streams.slots(0).tolist()).isdisjoint(other.streams.slots(1).tolist())
+
+
 def test_a_dropped_partition_leaves_the_others_as_they_were() -> None:
     both = store(window=2)
     feed = [Event(i % 2, "same name", 1.0 + i, (float(i % 2), 0.0)) for i in range(10)]

@@ -25,7 +25,7 @@ _KEYED_BY_STREAM = {"kafka": {"key": {"type": "string", "description": "The stre
 
 
 def document(topics: Topics) -> dict[str, Any]:
-    """The input, alert and dead-letter channels, under these topics' names; the state topic is nobody else's to read."""
+    """The input, alert and dead-letter channels, under these topics' names; that for state is the service's own."""
     schemas: dict[str, Any] = {}
     event = _embed("Event", events.json_schema(None), schemas)
     alert = _embed("Alert", alerts.json_schema(), schemas)

@@ -50,10 +50,12 @@ class Changelog:
         self._absent: float | None = None  # since when there seems to be no such topic
         self._waiting: dict[int, int | None] = {}
         self._reads: dict[int, _Read] = {}  # by state partition
+        self._done: dict[int, dict[str, bytes]] = {}  # read, not given out
+        self.anew: set[int] = set()  # input partitions whose commit is of an older topic of that name
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._reads)
+        return bool(self._waiting or self._reads or self._done)
 
     def want(self, partition: int, end: int | None) -> None:
         """State of an input partition, from the records before the offset `end` of its state partition; None: all."""
@@ -62,6 +64,8 @@ class Changelog:
 
     def drop(self, partition: int) -> None:
         self._waiting.pop(partition, None)
+        self._done.pop(partition, None)
+        self.anew.discard(partition)
         for read in self._reads.values():
             read.ends.pop(partition, None)
             read.states.pop(partition, None)
@@ -77,19 +81,19 @@ class Changelog:
                 for place, records in polled.items():
                     if place.partition in self._reads:
                         self._take(self._reads[place.partition], records)
-        done: dict[int, dict[str, bytes]] = {}
         for number, read in list(self._reads.items()):
             with translated(self._settings, f"reading {self._topic}"):
-                done |= self._ended(number, read)
+                self._done |= self._ended(number, read)  # kept: the next one may fail
             if not read.ends:
                 del self._reads[number]
+        done, self._done = self._done, {}
         if not self.busy:
             self.close()
         return done
 
     def close(self) -> None:
         consumer, self._consumer = self._consumer, None
-        self._reads, self._waiting = {}, {}
+        self._reads, self._waiting, self._done = {}, {}, {}
         if consumer is not None:
             with suppress(kafka_errors.KafkaError):
                 consumer.close(autocommit=False, timeout_ms=1000)
@@ -192,7 +196,8 @@ class Changelog:
                         state_end=end,
                         end=state.highwater,
                     )
-                    done[partition] = {}
+                    self.anew.add(partition)
+                    done[partition] = read.states[partition]
         for partition in done:
             del read.ends[partition]
             del read.states[partition]

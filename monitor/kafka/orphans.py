@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from kafka import errors as kafka_errors
-from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.protocol.admin import DescribeGroupsRequest
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 
 from monitor import logs
 
@@ -39,7 +39,7 @@ class Orphans:
         self._looked = now
         before, self._seen = self._seen, self._unassigned()
         if lasting := before & self._seen:
-            log.warning("partitions belong to no member; asking the group to share out anew", partitions=sorted(lasting))
+            log.warning("partitions belong to no member; asking the group to share anew", partitions=sorted(lasting))
             self._consumer._coordinator.request_rejoin()
             self._seen = frozenset()
 

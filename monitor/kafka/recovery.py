@@ -119,6 +119,11 @@ class Recovery:
         return bool(self._new or self._started)
 
     @property
+    def partitions(self) -> frozenset[int]:
+        """Those that are not recovered yet."""
+        return frozenset({*self._new, *self._started})
+
+    @property
     def reading(self) -> bool:
         """Whether incident state is being read: a step waits for it."""
         return self._changelog.busy
@@ -156,6 +161,9 @@ class Recovery:
         found = {}
         for partition, states in read.items():
             start = self._started.pop(partition)
+            if partition in self._changelog.anew:
+                # What the new topic holds belongs to no commit, and the commit's end is one of the old topic.
+                start = replace(start, checkpoint=replace(start.checkpoint, state_end=0), void=True)
             if start.void:
                 found[partition] = Restart(start.checkpoint, {}, frozenset(states), start.missing)
             else:
@@ -166,12 +174,20 @@ class Recovery:
         self._changelog.close()
 
     def _look_up(self) -> None:
-        commits = self._stable(self._new)
+        # One without a leader must not hold up the others; and kafka-python 3.0.12 answers a KeyError for it.
+        cluster = self._consumer._cluster
+        led = {p for p in self._new if cluster.leader_for_partition(self._place(p)) not in (None, -1)}
+        if led != self._new:
+            cluster.request_update()
+        commits = self._stable(led) if led else {}
         if not commits:
             return
         places = [self._place(partition) for partition in commits]
-        begins = self._consumer.beginning_offsets(places, timeout_ms=round(_PATIENCE * 1000))
-        ends = self._consumer.end_offsets(places, timeout_ms=round(_PATIENCE * 1000))
+        try:
+            begins = self._consumer.beginning_offsets(places, timeout_ms=round(_PATIENCE * 1000))
+            ends = self._consumer.end_offsets(places, timeout_ms=round(_PATIENCE * 1000))
+        except KeyError as error:  # it has just lost its leader
+            raise kafka_errors.LeaderNotAvailableError(str(error)) from error
         running = self._settings.start_at == "latest" and None in commits.values() and self._is_running()
         for partition, commit in commits.items():
             place = self._place(partition)

@@ -103,10 +103,17 @@ class KafkaSink:
 
     def abandon(self) -> None:
         """Gives up what could not be published. A transaction that may be open would hold up whoever recovers."""
-        if self._doubt is not None:
-            self._doubt, self._committed = None, {}
+        self._doubt, self._committed = None, {}
+        if self._transactional_id is not None and self._producer is None:
             with suppress(MonitorError):
                 self.open()
+
+    def forget(self, partition: int) -> None:
+        """Drops what is known of a partition that went: what is committed of it may change elsewhere."""
+        self._committed.pop(partition, None)
+        self._state_ends.pop(partition, None)
+        self._quiet = {key for key in self._quiet if key[0] != partition}
+        self._tombstones = {key for key in self._tombstones if key[0] != partition}
 
     def close(self) -> None:
         """Ends the producer; a transaction that is still open is aborted if that takes no more than 2 s."""
@@ -172,10 +179,12 @@ class KafkaSink:
             self._tombstones.clear()
         states: dict[_Key, bytes | None] = {key: change.value for key, change in outcome.states.items()}
         forgotten = {key for key in self._tombstones - states.keys() if key[0] in checkpoints}
-        messages = self._messages(outcome, states | dict.fromkeys(sorted(forgotten)))
+        # One after the other: state that stands without its alerts would say that they were told.
+        told = self._messages(outcome, {})
+        kept = self._messages(Outcome(), states | dict.fromkeys(sorted(forgotten)))
         state_ends: dict[int, int] = {}
-        if messages:
-            state_ends = self._try(messages, lambda fitting: self._send_messages(fitting, self._deadline()))
+        for messages in filter(None, (told, kept)):
+            state_ends |= self._try(messages, lambda fitting: self._send_messages(fitting, self._deadline()))
         self._state_ends |= state_ends
         self._tombstones -= forgotten | states.keys()
         self._quiet = (self._quiet - states.keys()) | {key for key, change in outcome.states.items() if change.quiet}

@@ -161,6 +161,11 @@ class KafkaSource:
             if partition in self._done:
                 self._done[partition] = max(self._done[partition], checkpoint.offset)
 
+    @property
+    def pending(self) -> frozenset[int]:
+        """Partitions of this member that are not recovered yet: nobody reads them meanwhile."""
+        return self._recovery.partitions
+
     def progress(self) -> dict[int, Progress]:
         """Position and end of every partition that was reported as gained, as far as they are known without asking."""
         stashed = {record.partition for record in self._stash}
@@ -221,13 +226,12 @@ class KafkaSource:
 
     def _settle(self, seconds: float) -> tuple[dict[int, Restart], frozenset[int]]:
         """Takes note of the moves, and takes recovery a step further."""
-        lost, self._voided = self._voided, set()
         while self._moves:
             what, partitions = self._moves.popleft()
             if what == "gained":
                 self._recovery.add(partitions)
             else:
-                lost |= self._forget(partitions)
+                self._voided |= self._forget(partitions)
                 self._recovery.drop(partitions)
         # What was taken in the same turn may be from before a move.
         self._stash = deque(record for record in self._stash if record.partition in self._next)
@@ -236,7 +240,8 @@ class KafkaSource:
         for partition, restart in gained.items():
             self._gained[partition] = restart
             self._done[partition] = restart.checkpoint.offset
-        return gained, frozenset(lost)
+        lost, self._voided = frozenset(self._voided), set()  # not before: recovering may have raised
+        return gained, lost
 
     def _cut(self) -> list[Record]:
         """What one poll brings of the stash, in its order."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from monitor.tied import tied
 from tests.faults import report, results
-from tests.faults.run import Result, run
+from tests.faults.result import Result
+from tests.faults.run import run
 from tests.faults.schedule import KINDS, SESSION, plan, seeds
 from tests.faults.world import World
 
@@ -88,6 +89,8 @@ def line(result: Result, folder: Path) -> str:
     """One line of a run that is well; of another all that helps to repeat and to understand it."""
     told = f"{result.kind} {result.seed}: {len(result.injected)} faults, {result.alerts} alerts, {result.difference}"
     worst = f", recovery {max(result.recovery):.1f} s" if result.recovery else ""
+    if result.fed_twice or result.not_fed:
+        told += f", fed twice by its producer: {result.fed_twice}, not at all: {result.not_fed}"
     if result.ok:
         return f"ok      {told}{worst}, {result.seconds:.0f} s"
     said = "\n        ".join("\n".join(result.faults).splitlines())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import FileIO
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,13 @@ SMALLEST = 64  # bytes that a process on a full disk may still write into a file
 
 
 def damage(folder: Path, how: str, random: Random) -> int:
-    """Damages each snapshot of the folder; returns how many there were."""
+    """Damages each snapshot of the folder, in one of the ways `how` (several joined by "+") after the other.
+
+    Returns how many there were.
+    """
     files = sorted(folder.rglob("*.windows"))
-    for file in files:
-        HOW[how](file, random)
+    for file, way in zip(files, cycle(how.split("+"))):
+        HOW[way](file, random)
     return len(files)
 
 

@@ -79,6 +79,16 @@ class Deployment:
     def state_dir(self, member: int) -> Path:
         return self.folder / f"state-{member}"
 
+    def ends(self, purpose: str) -> dict[int, int]:
+        """Next offsets of a topic, by partition."""
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap.split(","), group_id=None, enable_auto_commit=False)
+        try:
+            topic = self.topics[purpose]
+            parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+            return {part.partition: int(end) for part, end in consumer.end_offsets(parts).items()}
+        finally:
+            consumer.close(autocommit=False)
+
     def read(self, purpose: str) -> list[Any]:
         """All committed records of a topic, each partition in order. Waits until no open transaction hides any."""
         topic = self.topics[purpose]

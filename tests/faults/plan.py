@@ -50,6 +50,7 @@ class Plan:
     steps: tuple[Step, ...] = ()
     strict: bool = False  # judged as exactly once, whatever the delivery
     broken: str = ""  # see member.BROKEN
+    stutter: int = 0  # see Feeder
     changes: dict[str, dict[str, object]] = field(default_factory=dict)  # of the configuration, by section
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.run import Result
+from tests.faults.result import Result
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "build" / "faults.jsonl"

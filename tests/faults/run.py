@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import traceback
 import uuid
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
-from math import inf
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from monitor.incident_state import from_bytes
-from tests.faults.compare import Difference, Stream, by_stream, compare, compare_counted
 from tests.faults.damage import SMALLEST, damage
 from tests.faults.deployment import Deployment
 from tests.faults.feeder import Feeder
+from tests.faults.judge import Verdict, judge
 from tests.faults.members import Members
 from tests.faults.plan import Plan, Step
 from tests.faults.proxy import Mode
+from tests.faults.result import Result
 from tests.faults.schedule import SESSION
+from tests.faults.silence import recoveries
 from tests.faults.stream import record
-from tests.faults.undisturbed import expect
 from tests.faults.world import World, committed, delete_topics, leader, settled, transaction_coordinator
 
 DRAINED_WITHIN = 90.0  # s after the last record and the last fault
 _TICK = 0.02  # s
 _ASK_EVERY = 0.25  # s
 _LINKS: dict[str, Mode] = {"cut": "cut", "delay": "delay", "black hole": "black hole"}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Of one run. `faults` is empty where nothing is wrong with it."""
-
-    kind: str
-    seed: int
-    delivery: str
-    members: int
-    injected: list[str]
-    records: int
-    alerts: int  # that should have been published
-    difference: Difference
-    dead_letters: int
-    dead_letter_difference: Difference
-    states: Difference
-    recovery: list[float]  # s, of each fault: see `_recoveries`
-    exits: list[float]  # s from SIGTERM to the end of the process
-    seconds: float
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.faults
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run(plan: Plan, world: World, folder: Path) -> Result:
@@ -108,7 +75,7 @@ class _Run:
         for member in range(plan.members):
             members.start(member)
         self._wait(lambda: len(list(members.told("connected"))) >= plan.members, 60, "the members to connect")
-        feeder = Feeder(deployment.bootstrap, deployment.topics["input"], self.records, plan.feed_seconds)
+        feeder = Feeder(deployment.bootstrap, deployment.topics["input"], self.records, plan.feed_seconds, plan.stutter)
         feeder.start()
         start = time.monotonic()
         steps = list(plan.steps)
@@ -119,13 +86,13 @@ class _Run:
         if feeder.error is not None:
             raise feeder.error
         settled(self.world.brokers(plan.nodes))
-        self._drain(feeder.ends)
+        # Asked anew each time where the producer did as it liked: it may have left something on its way.
+        self._drain(lambda: feeder.ends if feeder.as_intended else deployment.ends("input"))
         members.stop()
-        return self._judge(begun)
+        return self._judge(begun, feeder)
 
     def broken(self, begun: float, why: str) -> Result:
-        nothing = Difference()
-        return self._result(begun, 0, nothing, 0, nothing, nothing, [*self.members.failures, why])
+        return self._result(begun, Verdict(), [why])
 
     def _tend(self) -> None:
         self.members.tend()
@@ -142,23 +109,23 @@ class _Run:
                 raise TimeoutError(f"not in {seconds:g} s: {what}")
             self._tend()
 
-    def _drain(self, ends: dict[int, int]) -> None:
+    def _drain(self, ends: Callable[[], dict[int, int]]) -> None:
         """Until all input is committed."""
-        asked, found = 0.0, dict[int, int]()
+        asked, found, wanted = 0.0, dict[int, int](), dict[int, int]()
 
         def drained() -> bool:
-            nonlocal asked, found
+            nonlocal asked, found, wanted
             if time.monotonic() - asked < _ASK_EVERY:
                 return False
-            found = committed(self.deployment.bootstrap, self.deployment.name)
+            found, wanted = committed(self.deployment.bootstrap, self.deployment.name), ends()
             asked = time.monotonic()
-            return found == ends
+            return found == wanted
 
         try:
             self._wait(drained, DRAINED_WITHIN, "all input to be committed")
         except TimeoutError as error:
             self.members.ask_where_they_stand()
-            raise TimeoutError(f"{error}: {found}, not {ends}") from None
+            raise TimeoutError(f"{error}: {found}, not {wanted}") from None
         self._wait(lambda: not self.members.frozen and not self.members.starting, 30, "the members to be there")
 
     def _do(self, step: Step) -> None:
@@ -221,40 +188,18 @@ class _Run:
     def _later(self, seconds: float, undo: Any) -> None:
         self.until.append((time.monotonic() + seconds, undo))
 
-    def _judge(self, begun: float) -> Result:
+    def _judge(self, begun: float, feeder: Feeder) -> Result:
         plan, deployment = self.plan, self.deployment
-        expected = expect(self.records, deployment.settings)
-        repeats = plan.delivery == "at_least_once" and not plan.strict
-        got = by_stream(record.value for record in deployment.read("alerts"))
-        difference = compare(expected.alerts, got, repeats=repeats)
-        dead = compare_counted(expected.dead_letters, _dead_letters(deployment.read("dead_letters")), repeats=repeats)
-        # At least once, a stream that is quiet again is said to be so, and forgotten later: some may still stand there.
-        states = _compare_states(expected.states, deployment.read("state"), quiet_may_stand=repeats)
-        faults = list(self.members.failures)
-        for what, found in (("alerts", difference), ("dead letters", dead), ("incident states", states)):
-            if found:
-                faults.append(f"{what}: {found}")
+        verdict = judge(plan, deployment, self.records, as_intended=feeder.as_intended)
+        faults = []
         if not self.members.injected and plan.injections:
             faults.append("no fault was injected: the run shows nothing")
-        if not expected.alerts:
-            faults.append("the recording leads to no alert: the run shows nothing")
-        if faults:
-            _keep(deployment.folder, expected.alerts, got)
-        else:
+        result = self._result(begun, verdict, faults)
+        if result.ok:
             delete_topics(deployment.bootstrap, list(deployment.topics.values()))
-        alerts = sum(map(len, expected.alerts.values()))
-        return self._result(begun, alerts, difference, expected.dead_letters.total(), dead, states, faults)
+        return result
 
-    def _result(
-        self,
-        begun: float,
-        alerts: int,
-        difference: Difference,
-        dead_letters: int,
-        dead: Difference,
-        states: Difference,
-        faults: list[str],
-    ) -> Result:
+    def _result(self, begun: float, verdict: Verdict, faults: list[str]) -> Result:
         plan, members = self.plan, self.members
         return Result(
             kind=plan.kind,
@@ -263,75 +208,15 @@ class _Run:
             members=plan.members,
             injected=[what for _, what in members.injected],
             records=len(self.records),
-            alerts=alerts,
-            difference=difference,
-            dead_letters=dead_letters,
-            dead_letter_difference=dead,
-            states=states,
-            recovery=_recoveries([at for at, _ in members.injected], list(members.told("scored"))),
+            alerts=verdict.alerts,
+            difference=verdict.difference,
+            dead_letters=verdict.dead_letters,
+            dead_letter_difference=verdict.dead_letter_difference,
+            states=verdict.states,
+            recovery=recoveries([at for at, _ in members.injected], list(members.told("scored"))),
             exits=[round(seconds, 3) for seconds in members.exits],
             seconds=round(time.monotonic() - begun, 2),
-            faults=faults,
+            faults=[*members.failures, *verdict.faults, *faults],
+            fed_twice=verdict.fed_twice,
+            not_fed=verdict.not_fed,
         )
-
-
-def _dead_letters(records: Iterable[Any]) -> Counter[Hashable]:
-    found: Counter[Hashable] = Counter()
-    for entry in records:
-        told = {name: (value or b"").decode() for name, value in entry.headers if name.startswith("monitor-")}
-        found[(int(told["monitor-partition"]), int(told["monitor-offset"]), told["monitor-reason"])] += 1
-    return found
-
-
-def _compare_states(expected: dict[Stream, bytes], records: Iterable[Any], *, quiet_may_stand: bool) -> Difference:
-    """What a successor would find, against what the undisturbed run would leave: open where open, gone where closed."""
-    found: dict[Stream, bytes] = {}
-    for entry in records:
-        _, partition, stream = json.loads(entry.key)  # the group comes first
-        key = (int(partition), str(stream))
-        if entry.value:
-            found[key] = entry.value
-        else:
-            found.pop(key, None)
-    if quiet_may_stand:
-        found = {key: value for key, value in found.items() if not _says_quiet(value)}
-    return Difference(
-        lost=len(expected.keys() - found.keys()),
-        doubled=len(found.keys() - expected.keys()),
-        different=sum(found[key] != expected[key] for key in expected.keys() & found.keys()),
-    )
-
-
-def _says_quiet(value: bytes) -> bool:
-    loud, _ = from_bytes(value)
-    return not loud.recent and loud.held is None and loud.incident is None and loud.cooling_until == -inf
-
-
-def _recoveries(faults: Sequence[float], scored: Sequence[dict[str, Any]]) -> list[float]:
-    """Of each fault: from it to the end of the longest silence that began after it and before the next one.
-
-    A partition is silent while no window of it is scored, by whichever member; the worst partition counts. A fault
-    after which nothing was left to score has no recovery.
-    """
-    times: dict[int, list[float]] = {}
-    for line in scored:
-        for partition in line["partitions"]:
-            times.setdefault(partition, []).append(line["at"])
-    found = []
-    for number, at in enumerate(faults):
-        following = faults[number + 1] if number + 1 < len(faults) else inf
-        worst: tuple[float, float] | None = None  # the silence, and its end
-        for moments in times.values():
-            after = [at, *sorted(moment for moment in moments if moment > at)]
-            for before, then in pairwise(after):
-                if before < following and (worst is None or then - before > worst[0]):
-                    worst = (then - before, then)
-        if worst is not None:
-            found.append(round(worst[1] - at, 3))
-    return found
-
-
-def _keep(folder: Path, expected: dict[Stream, list[bytes]], got: dict[Stream, list[bytes]]) -> None:
-    for name, alerts in (("expected", expected), ("published", got)):
-        lines = [value for stream in sorted(alerts) for value in alerts[stream]]
-        (folder / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))

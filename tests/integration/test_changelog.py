@@ -54,7 +54,7 @@ def together(values: Float32, names: list[str], first: int = 0) -> list[tuple[in
 
 
 def test_what_compaction_leaves_is_what_is_open_and_a_successor_goes_on_from_it(compacted: Deployment) -> None:
-    """Growth: at most a record for each event of a stream that is not quiet, until the broker compacts; a quiet one has none.
+    """Growth: at most a record for each event of a stream that is not quiet until the broker compacts, none for others.
 
     Of what is closed neither a state nor, in the end, a tombstone is left. The newest segment is never compacted; what
     is in it here is what one small stream wrote last.

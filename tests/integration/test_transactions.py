@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -172,8 +173,15 @@ class World:
         return [(record.key or b"").decode() for record in self.read(self.topics.alerts.name)]
 
     @property
-    def states(self) -> list[tuple[int, bytes | None, bytes | None]]:
-        return [(record.partition, record.key, record.value) for record in self.read(self.topics.state.name)]
+    def states(self) -> list[tuple[int, str, bytes | None]]:
+        """State partition, `input partition/stream`, value."""
+        return [(record.partition, self.owner(record), record.value) for record in self.read(self.topics.state.name)]
+
+    def owner(self, record: Record) -> str:
+        """Of a state record of this group: `input partition/stream`."""
+        group, partition, stream = json.loads(record.key or b"")
+        assert group == self.kafka.group
+        return f"{partition}/{stream}"
 
     def limit(self, topic: str, size: int) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.kafka.bootstrap_servers)
@@ -230,7 +238,7 @@ def test_alerts_dead_letters_state_and_offsets_appear_together(world: World) -> 
     assert world.streams == ["a"]
     (dead,) = world.read(world.topics.dead_letters.name)
     assert (dead.key, dead.value, dict(dead.headers)["monitor-reason"]) == (b"k", b"v", b"not_json")
-    assert world.states == [(0, b"2/a", b"open")]
+    assert world.states == [(0, "2/a", b"open")]
     found = member.found([0, 1, 2])
     assert found[1] is None
     assert member.told == {0: 3, 2: 8}
@@ -246,11 +254,11 @@ def test_state_goes_where_its_partition_belongs_and_its_end_is_kept_for_each(wor
     change = StateChange(b"x", quiet=False)
     states = {(0, "a"): change, (1, "a"): change, (2, "a"): change, (2, "b"): change}
     sink.publish(Outcome(states=states), at(1, 0) | at(1, 1) | at(1, 2))
-    assert sorted(world.states) == [(0, b"0/a", b"x"), (0, b"2/a", b"x"), (0, b"2/b", b"x"), (1, b"1/a", b"x")]
+    assert sorted(world.states) == [(0, "0/a", b"x"), (0, "2/a", b"x"), (0, "2/b", b"x"), (1, "1/a", b"x")]
     assert _state_ends(member) == {0: 1, 1: 1, 2: 3}
     sink.publish(quiet("a", 1), at(2, 0) | at(2, 1) | {2: Checkpoint(2, 2, state_end=9)})
     assert _state_ends(member) == {0: 1, 1: 3, 2: 9}  # behind the marker of the first transaction
-    assert world.states[-1] == (1, b"1/a", None)
+    assert world.states[-1] == (1, "1/a", None)
 
 
 def _state_ends(member: Member) -> dict[int, int]:
@@ -290,7 +298,7 @@ def test_a_commit_whose_answer_was_lost_is_settled_without_doubling(world: World
     assert member.told == {0: 2}
     assert sink.publish(Outcome(), at(3))
     newest = world.read(world.topics.state.name)[-1]
-    assert (newest.key, _state_ends(member)) == (b"0/a", {0: newest.offset + 1})
+    assert (world.owner(newest), _state_ends(member)) == ("0/a", {0: newest.offset + 1})
     assert sink.publish(opened("b"), at(4))
     assert (world.streams, member.committed([0])) == (["first", "a", "b"], {0: 4})
 
@@ -575,7 +583,7 @@ def test_at_least_once_everything_is_acknowledged_before_the_offsets_are_committ
     seen: list[Any] = []
     member.before_commit = lambda: seen.extend([world.streams, world.states, member.committed([0])])
     assert sink.publish(opened("a"), at(1))
-    assert seen == [["a"], [(0, b"0/a", b"open")], {0: None}]
+    assert seen == [["a"], [(0, "0/a", b"open")], {0: None}]
     assert member.committed([0]) == {0: 1}
 
 
@@ -583,11 +591,11 @@ def test_at_least_once_a_quiet_stream_is_forgotten_only_after_a_commit_that_cove
     member = world.member()
     sink = world.sink(member, "at_least_once")
     sink.publish(quiet("a"), at(1))
-    assert world.states == [(0, b"0/a", b"quiet")]
+    assert world.states == [(0, "0/a", b"quiet")]
     sink.publish(quiet("b", 2), at(1, 2))  # says nothing of partition 0
     assert len(world.states) == 2
     sink.publish(Outcome(), at(2))
-    assert world.states[-1] == (0, b"0/a", None)
+    assert world.states[-1] == (0, "0/a", None)
     sink.publish(Outcome(), at(3))
     assert len(world.states) == 3
 
