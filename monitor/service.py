@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from monitor import config, logs
-from monitor.batch import Outcome, Recovered
+from monitor.batch import Outcome
 from monitor.checkpoint import Checkpoint
 from monitor.errors import FencedError, MonitorError, UnavailableError
 from monitor.health import Health
 from monitor.metrics import Metrics
 from monitor.model.manifest import Manifest
 from monitor.pipeline import Pipeline
-from monitor.ports import Polled, Progress, Restart, Sink, Source
+from monitor.ports import Polled, Progress, Sink, Source
 from monitor.reject_ratio import RejectRatio
 from monitor.reporting import Reporter
 from monitor.snapshots import Snapshots
 from monitor.snapshotting import Snapshotting
+from monitor.takeover import Takeovers
 
 log = logs.get("service")
 
@@ -39,14 +40,6 @@ class Ends(NamedTuple):
     source: Source
     sink: Sink
     snapshots: Callable[[], Snapshots] | None = None  # opened when the first partition is there
-
-
-@dataclass(frozen=True, slots=True)
-class _Takeover:
-    """A partition that is being recovered."""
-
-    begun: float  # monotonic, s
-    by: str  # "snapshot" or "topic"
 
 
 class Service:
@@ -74,7 +67,7 @@ class Service:
         self._stopping = False  # not an Event: its lock may be held by the very code that a signal handler interrupts
         self._uncommitted = False  # published, but a rebalance kept the offsets from being committed
         self._source: Source | None = None
-        self._takeovers: dict[int, _Takeover] = {}
+        self._takeovers = Takeovers(pipeline, self._snapshotting, self._reporter, metrics)
         self._pending: dict[int, float] = {}  # owned, not known yet where to go on; since when
         self._pending_told = False
 
@@ -124,7 +117,7 @@ class Service:
             return
         waited = time.perf_counter() - begun
         self._move(ends, polled)
-        reached = self._reached(ends.source)
+        reached = self._takeovers.reached(ends.source)
         if polled.records or reached:
             until = self._pipeline.recovering
             new = [record for record in polled.records if record.offset >= until.get(record.partition, 0)]
@@ -134,8 +127,9 @@ class Service:
             if self._rejects.observe(new, outcome.rejects):
                 return
             places = dict(ends.source.positions)
-            if outcome.alerts or outcome.states:  # a takeover alone leads to nothing, unless it ends incidents
-                places = reached | places
+            # A takeover alone is worth no commit, unless it ends incidents or has skipped what is gone.
+            ended = bool(outcome.alerts or outcome.states)
+            places = {p: at for p, at in reached.items() if ended or self._takeovers.skipped(p)} | places
             checkpoints = self._pipeline.checkpoints(places)
             if checkpoints or outcome.alerts or outcome.states:
                 self._publish(ends, outcome, checkpoints, waited)
@@ -212,7 +206,7 @@ class Service:
 
     def _account(self, outcome: Outcome, waited: float, published: float | None = None) -> None:
         for recovered in outcome.recovered:
-            self._recovered(recovered)
+            self._takeovers.end(recovered)
         seconds = {**outcome.seconds, "poll": waited}
         if published is not None:
             seconds["publish"] = published
@@ -264,67 +258,17 @@ class Service:
             self._pipeline.drop(partition)
             ends.sink.forget(partition)
             self._snapshotting.dropped(partition)
-            self._takeovers.pop(partition, None)
+            self._takeovers.drop(partition)
         if polled.lost:
             log.info("partitions revoked", partitions=sorted(polled.lost))
         if polled.gained and ends.snapshots is not None:
             self._snapshotting.open(ends.snapshots)
         for partition, restart in polled.gained.items():
-            self._take_over(ends.source, partition, restart)
+            self._takeovers.begin(ends.source, partition, restart)
         if polled.gained:
             log.info("partitions assigned", partitions=sorted(polled.gained))
         if polled.lost or polled.gained:
             self._metrics.rebalanced()
-
-    def _take_over(self, source: Source, partition: int, restart: Restart) -> None:
-        checkpoint = restart.checkpoint
-        if restart.missing:
-            self._reporter.data_lost += restart.missing
-            self._metrics.data_lost(restart.missing)
-            log.warning(
-                "records are gone from the log unread",
-                partition=partition,
-                records=restart.missing,
-                goes_on_at=checkpoint.offset,
-            )
-        image = self._snapshotting.load(partition, checkpoint)
-        begin = self._pipeline.restore(partition, checkpoint, restart.states, restart.void, image)
-        self._takeovers[partition] = _Takeover(time.monotonic(), "topic" if image is None else "snapshot")
-        self._reporter.replay_from[partition] = begin
-        source.start(partition, begin)
-
-    def _reached(self, source: Source) -> dict[int, int]:
-        """Partitions that have read all that is to be read again, and where they go on."""
-        if not self._pipeline.recovering:
-            return {}
-        progress = source.progress()
-        found = {
-            partition: offset
-            for partition, offset in self._pipeline.recovering.items()
-            if partition in progress and progress[partition].position >= offset
-        }
-        for partition in found:
-            self._pipeline.reach(partition)
-        return found
-
-    def _recovered(self, recovered: Recovered) -> None:
-        takeover = self._takeovers.pop(recovered.partition, None)
-        self._reporter.replay_from.pop(recovered.partition, None)
-        if takeover is None:
-            return
-        seconds = time.monotonic() - takeover.begun
-        by = takeover.by if recovered.replayed or takeover.by == "snapshot" else "nothing"
-        self._metrics.recovered(by, seconds, recovered.replayed, recovered.short)
-        log.info(
-            "partition recovered",
-            partition=recovered.partition,
-            by=by,
-            replayed=recovered.replayed,
-            seconds=round(seconds, 3),
-            per_second=round(recovered.replayed / seconds) if seconds > 0 else 0,
-            short=recovered.short,
-            forgotten=recovered.forgotten,
-        )
 
     def _wait_for_brokers(self) -> Ends | None:
         wait = _FIRST_WAIT

@@ -143,8 +143,8 @@ def _foot(results: Sequence[Stored], date: str) -> Iterable[str]:
     yield f"- Machine: {_machine()}; brokers, members and harness share it."
     yield f"- Versions: Apache Kafka {KAFKA_VERSION}, kafka-python {version('kafka-python')}, "
     yield f"  Python {platform.python_version()}."
-    yield f"- Product: {', '.join(f'`{code}`' for code in codes)} (SHA-256 of the code of `monitor` without its comments,"
-    yield "  the first 12 digits)."
+    yield f"- Product: {', '.join(f'`{code}`' for code in codes)} (the first 12 digits of the SHA-256"
+    yield "  of the code of `monitor`, comments left out)."
     yield f"- Seeds: {'; '.join(f'`{name}` {_ranges(numbers)}' for name, numbers in seeds.items() if numbers)}."
     yield ""
     yield "```sh"
@@ -165,9 +165,10 @@ def _failed(results: Sequence[Stored]) -> Iterable[str]:
 def _fuzz(build: Path) -> Iterable[str]:
     if any((build / "fuzz" / name / "state.json").exists() for name in NAMES):
         yield from ("", "## Hostile input", "")
-        yield "`make fuzz`: each reader of bytes from outside under a coverage-guided fuzzer (atheris). A wrong answer is a"
-        yield "value that an independent reading of the same bytes contradicts; a crash is any error but the ones the"
-        yield f"reader promises. {FUZZ_INPUTS:,} inputs of each target are to be published; a row with fewer is not complete."
+        yield "`make fuzz`: each reader of bytes from outside under a coverage-guided fuzzer (atheris). A wrong answer"
+        yield "is one that an independent reading of the same bytes contradicts; a crash is any error but the ones"
+        yield f"that the reader promises. {FUZZ_INPUTS:,} inputs of each target are to be published: a row with fewer"
+        yield "is not complete."
         yield from ("", fuzz_table(list(NAMES)))
 
 

@@ -153,7 +153,7 @@ class _Run:
             case "cut" | "delay" | "black hole":
                 link = world.links[target]
                 members.note(f"{step.what} the connection of member {target}")
-                link.set(_LINKS[step.what], float(step.detail))
+                link.set(_LINKS[step.what], float(step.detail or 0))
                 self._later(step.seconds, lambda: link.set("open"))
             case _:
                 self._kill_broker(step)

@@ -81,6 +81,7 @@ class World:
             },
         )
         self._open.enter_context(node)
+        self._open.callback(node.kill)  # what it holds is of no use to anybody: an orderly end would take seconds
         return node
 
     @cached_property
@@ -96,7 +97,10 @@ class World:
     @cached_property
     def cluster(self) -> LocalCluster:
         """Three nodes, replication factor 3, two in-sync replicas needed."""
-        return self._open.enter_context(LocalCluster(self._folder("cluster"), 3, settings=_SETTINGS))
+        cluster = self._open.enter_context(LocalCluster(self._folder("cluster"), 3, settings=_SETTINGS))
+        for node in cluster.nodes:
+            self._open.callback(node.kill)
+        return cluster
 
     def _folder(self, name: str) -> Path:
         self._starts += 1
