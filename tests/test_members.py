@@ -94,7 +94,7 @@ class Sink(ListSink):
         self._doubt: tuple[int, dict[int, int], bool] | None = None  # generation, offsets, whether they were committed
 
     def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
-        luck = self._world.random.random() if self._world.faulty else 1.0
+        luck = self._world.random.random() / self._world.harshness if self._world.faulty else 1.0
         if self._world.settings.delivery == "exactly_once":
             return self._publish_at_once(luck, outcome, checkpoints)
         return self._publish_then_commit(luck, outcome, checkpoints)
@@ -184,7 +184,7 @@ class World:
     def __init__(self, seed: int, delivery: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.random = random = Random(seed)
         self.clock = Clock()
-        for module in ("service", "snapshotting"):
+        for module in ("service", "snapshotting", "takeover"):
             monkeypatch.setattr(f"monitor.{module}.time", self.clock)
         monkeypatch.setattr("monitor.resume._SPACING", random.choice([1, 1, 5, 1000]))
         monkeypatch.setattr("monitor.resume._LOOK_EVERY", random.choice([1, 1, 10, 1000]))
@@ -198,6 +198,7 @@ class World:
         self.members: list[Member] = []
         self._folder = folder
         self._most = random.choice([1, 3, 7, 25])  # records of a poll
+        self.harshness = random.choice([1, 1, 3])  # how many times as often a publish fails
 
     def line(self) -> Pipeline:
         return assemble(self.settings, Last())

@@ -15,11 +15,13 @@ from monitor import config, detector
 from monitor.assembly import assemble
 from monitor.batch import Outcome
 from monitor.checkpoint import Checkpoint
-from monitor.errors import MonitorError, UnavailableError
+from monitor.errors import FencedError, MonitorError, UnavailableError
 from monitor.health import Health
 from monitor.metrics import Metrics
 from monitor.ports import Polled
 from monitor.service import Ends, Service
+from monitor.snapshots import Identity, Snapshots
+from monitor.windows import Image
 from tests.fakes import ListBroker, ListSink, ListSource
 from tests.models import FEATURES, START, tiny_artefact
 
@@ -128,6 +130,30 @@ class RebalancedSink(ListSink):
         return super().publish(outcome, checkpoints)
 
 
+class FencedSink(RebalancedSink):
+    """Put out when the offsets are to be made up for."""
+
+    fenced = 0
+
+    def publish(self, outcome: Outcome, checkpoints: Mapping[int, Checkpoint]) -> bool:
+        if self.refused == 1 and not self.fenced:
+            self.fenced += 1
+            raise FencedError("publishing: the group has moved on")
+        return super().publish(outcome, checkpoints)
+
+
+class ForgettingSink(ListSink):
+    """Notes what it is told to forget."""
+
+    def __init__(self, broker: ListBroker, source: ListSource) -> None:
+        super().__init__(broker, source)
+        self.forgotten: list[int] = []
+
+    def forget(self, partition: int) -> None:
+        self.forgotten.append(partition)
+        super().forget(partition)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artefact(tmp_path_factory.mktemp("artefact") / "model")
@@ -206,3 +232,59 @@ def test_offsets_that_a_rebalance_kept_from_being_committed_are_committed_withou
     member.service.stop()
     assert member.ends() is None
     assert sink.refused == 2
+
+
+def test_windows_are_kept_as_of_the_offsets_that_were_made_up_for(folder: Path, tmp_path: Path) -> None:
+    """A snapshot that knew records behind its offset would be given them a second time."""
+    broker = ListBroker(2)
+    broker.put(0, event(0))
+    source = ListSource(broker)
+    sink = RebalancedSink(broker, source)
+    sink.refused = 2
+    model = detector.load(folder, config.Model(path=folder)).manifest
+    shape = model.architecture.window, len(model.features)
+    identity = Identity("events", "", "group", "digest", *shape)
+    member = Member(folder, lambda: Ends(source, sink, lambda: Snapshots(tmp_path, identity, 1000)))
+    until(lambda: broker.committed == {0: 1})
+    sink.refused = 0
+    broker.put(0, event(1))
+    until(lambda: broker.committed == {0: 2})
+    broker.put(1, event(0))
+    until(lambda: broker.committed == {0: 2, 1: 1})
+    member.service.stop()
+    assert member.ends() is None
+    kept = Snapshots(tmp_path, identity, 1000)
+    image = kept.load(0, broker.checkpoints[0], 0)
+    kept.close()
+    assert isinstance(image, Image)
+    assert (image.offset, image.last_offset.tolist()) == (2, [1])
+
+
+def test_a_member_that_is_fenced_where_it_makes_up_for_offsets_starts_over(folder: Path) -> None:
+    broker = broker_with([event(0)])
+    source = ListSource(broker)
+    sink = FencedSink(broker, source)
+    member = Member(folder, lambda: Ends(source, sink))
+    until(lambda: broker.committed == {0: 1})
+    assert sink.fenced == 1
+    broker.put(0, event(1))
+    until(lambda: broker.committed == {0: 2})
+    member.service.stop()
+    assert member.ends() is None
+    assert member.registry.get_sample_value("monitor_delivery_errors_total", {"action": "fence"}) == 1
+
+
+def test_what_the_sink_knows_of_a_partition_goes_with_it(folder: Path) -> None:
+    broker = ListBroker(2)
+    source = ListSource(broker)
+    sink = ForgettingSink(broker, source)
+    member = Member(folder, lambda: Ends(source, sink))
+    until(lambda: broker.owner == {0: source, 1: source})
+    assert sink.forgotten == []
+    other = ListSource(broker)
+    until(lambda: sink.forgotten == [1])
+    source.rewind()
+    until(lambda: sink.forgotten == [1, 0])
+    member.service.stop()
+    assert member.ends() is None
+    assert 1 in other.poll().gained

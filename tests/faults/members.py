@@ -38,6 +38,10 @@ class Life:
     pipe: subprocess.Popen[bytes] | None = None  # carries its log, and ends with it
     over: bool = False
 
+    def has(self, event: str) -> bool:
+        """Whether its log tells of it."""
+        return f'"event": "{event}"' in self.log.read_text(errors="replace")
+
 
 @dataclass
 class Members:

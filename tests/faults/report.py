@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 from monitor.local_kafka import KAFKA_VERSION
@@ -20,6 +21,7 @@ from tests.soak.report import section as soak_section
 
 FILE = ROOT / "docs" / "reliability.md"
 BUILD = ROOT / "build"
+WIDTH = 120
 FUZZ_INPUTS = 1_000_000  # of each target, to publish
 SOAK_EVENTS = 10_000_000  # to publish
 
@@ -70,7 +72,7 @@ def write(results: Iterable[Stored], date: str, session: float, file: Path = FIL
     lines = [
         _HEAD.format(session=f"{session:g}"),
         "## Results\n",
-        *_summary(chosen),
+        _paragraph(_summary(chosen)),
         "",
         table,
         "",
@@ -122,10 +124,11 @@ def _row(name: str, title: str, planned: int, runs: Sequence[dict[str, Any]]) ->
         return str(sum(int(run["difference"][count]) for run in runs for count in counts))
 
     seconds = sorted(second for run in runs for second in run["recovery"])
+    failed = sum(bool(run["faults"]) for run in runs)
     cells = [
         name,
         title,
-        f"{len(runs)} / {planned}",
+        f"{len(runs)} / {planned}" + (f", **{failed} failed**" if failed else ""),
         str(sum(len(run["injected"]) for run in runs)),
         f"{sum(run['alerts'] for run in runs):,}",
         total("lost"),
@@ -141,11 +144,12 @@ def _foot(results: Sequence[Stored], date: str) -> Iterable[str]:
     seeds = {name: sorted(stored.run[1] for stored in results if stored.run[0] == name) for name in KINDS}
     yield f"- Date: {date}."
     yield f"- Machine: {_machine()}; brokers, members and harness share it."
-    yield f"- Versions: Apache Kafka {KAFKA_VERSION}, kafka-python {version('kafka-python')}, "
-    yield f"  Python {platform.python_version()}."
-    yield f"- Product: {', '.join(f'`{code}`' for code in codes)} (the first 12 digits of the SHA-256"
-    yield "  of the code of `monitor`, comments left out)."
-    yield f"- Seeds: {'; '.join(f'`{name}` {_ranges(numbers)}' for name, numbers in seeds.items() if numbers)}."
+    client, python = version("kafka-python"), platform.python_version()
+    yield f"- Versions: Apache Kafka {KAFKA_VERSION}, kafka-python {client}, Python {python}."
+    digests = ", ".join(f"`{code}`" for code in codes)
+    yield f"- Product: {digests} (SHA-256 of the code of `monitor`, comments left out; its first 12 digits)."
+    ranges = "; ".join(f"`{name}` {_ranges(numbers)}" for name, numbers in seeds.items() if numbers)
+    yield _paragraph([f"- Seeds: {ranges}."], "  ")
     yield ""
     yield "```sh"
     yield "make faults                                                         # everything; resumed where it stopped"
@@ -165,10 +169,14 @@ def _failed(results: Sequence[Stored]) -> Iterable[str]:
 def _fuzz(build: Path) -> Iterable[str]:
     if any((build / "fuzz" / name / "state.json").exists() for name in NAMES):
         yield from ("", "## Hostile input", "")
-        yield "`make fuzz`: each reader of bytes from outside under a coverage-guided fuzzer (atheris). A wrong answer"
-        yield "is one that an independent reading of the same bytes contradicts; a crash is any error but the ones"
-        yield f"that the reader promises. {FUZZ_INPUTS:,} inputs of each target are to be published: a row with fewer"
-        yield "is not complete."
+        yield _paragraph(
+            [
+                "`make fuzz`: each reader of bytes from outside under a coverage-guided fuzzer (atheris). A wrong",
+                "answer is one that an independent reading of the same bytes contradicts; a crash is any error but",
+                f"the ones that the reader promises. {FUZZ_INPUTS:,} inputs of each target are to be published: a row",
+                "with fewer is not complete.",
+            ]
+        )
         yield from ("", fuzz_table(list(NAMES)))
 
 
@@ -179,6 +187,11 @@ def _soak(build: Path) -> Iterable[str]:
         yield from ("", soak_section(found))
         if found["events"] < SOAK_EVENTS:
             yield f"{SOAK_EVENTS:,} events are to be published: **this soak was shorter.**"
+
+
+def _paragraph(sentences: Iterable[str], indent: str = "") -> str:
+    text = " ".join(sentences)
+    return fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _ranges(numbers: Sequence[int]) -> str:

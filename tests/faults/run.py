@@ -74,7 +74,8 @@ class _Run:
         deployment.create_topics()
         for member in range(plan.members):
             members.start(member)
-        self._wait(lambda: len(list(members.told("connected"))) >= plan.members, 60, "the members to connect")
+        # Else one of them might read everything while the others still join, and their faults would hit nothing.
+        self._wait(lambda: all(life.has("partition recovered") for life in members.lives), 60, "each to have a share")
         feeder = Feeder(deployment.bootstrap, deployment.topics["input"], self.records, plan.feed_seconds, plan.stutter)
         feeder.start()
         start = time.monotonic()

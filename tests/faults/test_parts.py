@@ -210,7 +210,7 @@ def page(results: Path, folder: Path) -> tuple[str, str]:
 def test_the_page_tells_what_was_measured_and_what_failed(results: Path, tmp_path: Path) -> None:
     table, text = page(results, tmp_path)
     row = next(line for line in table.splitlines() if line.startswith("| `kill` |"))
-    assert row.split(" | ")[2:] == ["3 / 40", "3", "15", "1", "0", "0", "4.0 s", "9.0 s |"]
+    assert row.split(" | ")[2:] == ["3 / 40, **1 failed**", "3", "15", "1", "0", "0", "4.0 s", "9.0 s |"]
     assert "- `kill`, seed 7: alerts: 1 lost" in text
     assert "2030-01-02" in text
     assert "`code1`" in text
@@ -224,7 +224,7 @@ def test_the_page_says_that_runs_are_missing_and_shows_kinds_of_which_none_was_m
     planned = sum(kind.runs for kind in KINDS.values())
     assert f"**{planned - 3} are missing**" in text
     assert "| 0 / 20 |" in next(line for line in table.splitlines() if line.startswith("| `zombie` |"))
-    assert f"| 3 / {planned} |" in table.splitlines()[-1]
+    assert f"| 3 / {planned}, **1 failed** |" in table.splitlines()[-1]
 
 
 def test_the_page_has_the_soak_only_where_there_was_one_and_says_that_it_was_short(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
 from kafka.admin import NewPartitions, NewTopic
 
 from monitor import config
+from monitor.batch import Outcome, StateChange
 from monitor.checkpoint import Checkpoint, Eviction
-from monitor.errors import MonitorError
-from monitor.kafka.changelog import key
+from monitor.errors import MonitorError, UnavailableError
+from monitor.kafka.changelog import Changelog, key
+from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
+from monitor.local_kafka import FAST_FAILOVER, LocalCluster
 from monitor.ports import Polled, Restart
 from tests.brokers import Topics, create_topic
 
@@ -76,6 +81,16 @@ class Place:
     def create(self, partitions: int = 1, states: int | None = None) -> None:
         create_topic(self.bootstrap, self.input, partitions=partitions)
         create_topic(self.bootstrap, self.state, partitions=states or partitions)
+
+    def remake(self, topic: str) -> None:
+        """Makes a topic of that name as soon as the old one is gone."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.admin.create_topics([NewTopic(topic, 1, 1)], wait_for_metadata=True)
+                break
+            except kafka_errors.KafkaError:
+                assert time.monotonic() < deadline
 
     def put(self, count: int, partition: int = 0, size: int = 1) -> None:
         for _ in range(count):
@@ -301,13 +316,7 @@ def test_a_topic_that_is_made_anew_while_it_is_read_stops(place: Place) -> None:
     before = member.source.topic_id
     place.admin.delete_topics([place.input])
     time.sleep(0.5)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            place.admin.create_topics([NewTopic(place.input, 1, 1)], wait_for_metadata=True)
-            break
-        except Exception:
-            assert time.monotonic() < deadline
+    place.remake(place.input)
     place.put(30)
     with pytest.raises(MonitorError, match="was deleted and made anew while"):
         member.until(lambda: False)
@@ -400,6 +409,107 @@ def test_a_state_topic_that_is_shorter_than_the_commit_says_gives_no_states(
     member.owns(0)
     assert member.restarts[0].states == {}
     assert member.restarts[0].checkpoint.offset == 2
+
+
+def test_a_state_topic_that_was_made_anew_keeps_what_is_written_to_it_and_nothing_of_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shorter than the commit says until it has grown as long, and from its first commit on that is forgotten."""
+    monkeypatch.setattr("monitor.kafka.changelog._STALLED", 0.5)
+    place.create()
+    place.put(20)
+
+    def take_over(offset: int, changes: Callable[[Restart], Mapping[str, StateChange]]) -> Restart:
+        """A member gains the partition, publishes state and commits, and is gone."""
+        member = place.member()
+        member.owns(0)
+        restart = member.restarts[0]
+        sink = KafkaSink(place.kafka, place.topics, "exactly_once", member.source)
+        states = {(0, stream): change for stream, change in changes(restart).items()}
+        assert sink.publish(
+            Outcome(states=states), {0: Checkpoint(offset, offset, state_end=restart.checkpoint.state_end)}
+        )
+        sink.close()
+        place.end(member)
+        return restart
+
+    old = {f"old-{number}": StateChange(b"old", quiet=False) for number in range(30)}
+    take_over(5, lambda _: old)
+    place.admin.delete_topics([place.state])
+    place.remake(place.state)
+    place.put_state([("0/stray", b"of no commit")])
+
+    def first(restart: Restart) -> dict[str, StateChange]:
+        return {stream: StateChange(b"", quiet=True) for stream in restart.void} | {
+            "new": StateChange(b"1", quiet=False)
+        }
+
+    found = take_over(6, first)
+    assert (found.checkpoint.offset, found.checkpoint.state_end) == (5, 0)
+    assert not found.states
+    assert found.void == {"stray"}
+    found = take_over(7, lambda _: {"newer": StateChange(b"2", quiet=False)})
+    assert (found.states, found.void) == ({"new": b"1"}, frozenset())
+    found = take_over(8, lambda _: {})
+    assert (found.states, found.void) == ({"new": b"1", "newer": b"2"}, frozenset())
+
+
+def test_state_that_was_read_is_given_out_though_the_next_look_fails(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.kafka.changelog._STALLED", -1)  # looks for the end in each step
+    place.create(partitions=2)
+    end = place.put_state([("0/a", b"1")], partition=0)
+    place.put_state([("1/b", b"2")], partition=1)
+    changelog = Changelog(place.kafka, place.state)
+    changelog.want(0, end)
+    changelog.want(1, 1000)
+    found: dict[int, dict[str, bytes]] = {}
+
+    def away(*_: Any, **__: Any) -> None:
+        raise kafka_errors.KafkaTimeoutError("its leader is away")
+
+    deadline = time.monotonic() + PATIENCE
+    with monkeypatch.context() as patch:
+        patch.setattr(KafkaConsumer, "end_offsets", away)
+        while changelog._waiting or 0 in changelog._reads:
+            assert time.monotonic() < deadline
+            try:
+                found |= changelog.step(0.05)
+            except UnavailableError:
+                assert 0 not in found
+    while changelog.busy:
+        assert time.monotonic() < deadline
+        found |= changelog.step(0.05)
+    assert found == {0: {"a": b"1"}, 1: {"b": b"2"}}
+    assert changelog.anew == {1}
+
+
+def test_a_partition_without_a_leader_holds_up_no_other_and_comes_with_its_leader(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, 3, settings=FAST_FAILOVER) as cluster:
+        place = Place(cluster.bootstrap, "leaderless")
+        try:
+            create_topic(cluster.bootstrap, place.input, partitions=6, replicas=1)
+            create_topic(cluster.bootstrap, place.state, partitions=6, replicas=3)
+            for partition in range(6):
+                place.put(1, partition)
+            (told,) = place.admin.describe_topics([place.input])
+            leaders = {found["partition_index"]: found["leader_id"] for found in told["partitions"]}
+            away = {partition for partition, leader in leaders.items() if leader == 3}
+            others = leaders.keys() - away
+            assert away
+            assert others
+            cluster.nodes[2].kill()
+            member = place.member()
+            member.until(lambda: member.offsets.keys() == others, "the partitions with a leader")
+            assert member.source.pending == away
+            assert member.restarts.keys() == others
+            cluster.nodes[2].start()
+            member.until(lambda: member.offsets == {partition: [0] for partition in range(6)}, "the others")
+            assert member.source.pending == frozenset()
+            assert not any(polled.lost for polled in member.polls)
+        finally:
+            place.close()
 
 
 def test_without_a_state_topic_it_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -587,6 +587,31 @@ def test_at_least_once_everything_is_acknowledged_before_the_offsets_are_committ
     assert member.committed([0]) == {0: 1}
 
 
+def test_at_least_once_state_stands_only_behind_the_alerts_that_it_says_were_told(world: World) -> None:
+    """A successor takes the state at its word: alerts that are missing then would stay missing."""
+    member = world.member()
+    sink = world.sink(member, "at_least_once")
+    seen: list[Any] = []
+
+    def cut(where: str) -> None:
+        if where == "before messages":
+            seen.append((world.streams, world.states))
+            if len(seen) == 2:
+                time_out()
+
+    sink.fault = cut
+    letter = Reject(Reason.NOT_JSON, "no", RawRecord("in", 0, 7, 5, b"k", b"v"))
+    outcome = replace(opened("a"), rejects=[letter])
+    with pytest.raises(UnavailableError):
+        sink.publish(outcome, at(1))
+    assert seen == [([], []), (["a"], [])]
+    assert len(world.read(world.topics.dead_letters.name)) == 1
+    assert (world.states, member.committed([0])) == ([], {0: None})
+    assert sink.publish(outcome, at(1))
+    assert (world.streams, world.states) == (["a", "a"], [(0, "0/a", b"open")])
+    assert member.committed([0]) == {0: 1}
+
+
 def test_at_least_once_a_quiet_stream_is_forgotten_only_after_a_commit_that_covers_it(world: World) -> None:
     member = world.member()
     sink = world.sink(member, "at_least_once")
