@@ -107,6 +107,8 @@ class Changelog:
             if number < 0 or (read is not None and read.position >= 0):
                 continue  # it is being read for others already, from the beginning
             place = self._place(number)
+            if end is None and not self._led(place):
+                continue
             known = self._consumer.end_offsets([place], timeout_ms=1000)[place] if end is None else end
             read = self._reads.setdefault(number, _Read())
             read.ends[partition] = known
@@ -182,7 +184,8 @@ class Changelog:
         if position > read.position:
             read.position, read.moved = position, now
         done = {partition: read.states[partition] for partition, end in read.ends.items() if position >= end}
-        if len(done) < len(read.ends) and now - read.moved > _STALLED and state.highwater is not None:
+        stalled = now - read.moved > _STALLED and state.highwater is not None
+        if len(done) < len(read.ends) and stalled and self._led(place):
             # The newest records may have been compacted away; or the log is shorter than the commit says.
             stable = self._consumer.end_offsets([place], timeout_ms=1000)[place]
             read.moved = now
@@ -202,6 +205,13 @@ class Changelog:
             del read.ends[partition]
             del read.states[partition]
         return done
+
+    def _led(self, place: TopicPartition) -> bool:
+        """Whether it has a leader to ask; one that has none must hold up no other."""
+        led = self._consumer._cluster.leader_for_partition(place) not in (None, -1)
+        if not led:
+            self._consumer._cluster.request_update()
+        return led
 
     def _place(self, number: int) -> TopicPartition:
         return TopicPartition(self._topic, number)

@@ -485,15 +485,18 @@ def test_state_that_was_read_is_given_out_though_the_next_look_fails(
     assert changelog.anew == {1}
 
 
-def test_a_partition_without_a_leader_holds_up_no_other_and_comes_with_its_leader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["input", "state"])
+def test_a_partition_without_a_leader_holds_up_no_other_and_comes_with_its_leader(tmp_path: Path, which: str) -> None:
+    """Of the input, or of the state: partition p of the one goes with partition p of the other."""
     with LocalCluster(tmp_path, 3, settings=FAST_FAILOVER) as cluster:
         place = Place(cluster.bootstrap, "leaderless")
         try:
-            create_topic(cluster.bootstrap, place.input, partitions=6, replicas=1)
-            create_topic(cluster.bootstrap, place.state, partitions=6, replicas=3)
+            single = place.input if which == "input" else place.state
+            for name in (place.input, place.state):
+                create_topic(cluster.bootstrap, name, partitions=6, replicas=1 if name == single else 3)
             for partition in range(6):
                 place.put(1, partition)
-            (told,) = place.admin.describe_topics([place.input])
+            (told,) = place.admin.describe_topics([single])
             leaders = {found["partition_index"]: found["leader_id"] for found in told["partitions"]}
             away = {partition for partition, leader in leaders.items() if leader == 3}
             others = leaders.keys() - away
