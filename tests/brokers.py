@@ -6,12 +6,13 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
@@ -20,6 +21,18 @@ from monitor.local_kafka import KAFKA_VERSION, free_ports
 IMAGE = os.environ.get("KAFKA_IMAGE") or f"apache/kafka:{KAFKA_VERSION}"
 LEG = os.environ.get("KAFKA_TEST_BROKER") or "auto"
 LEGS = ("auto", "docker", "local")
+
+
+def end(producer: Any) -> None:
+    """Ends a producer whatever has become of its brokers.
+
+    close() alone waits for what is queued, and where that fails it leaves a thread behind that asks for the brokers for
+    ever: in every test that follows.
+    """
+    producer._sender.force_close()
+    producer._sender.join(1)
+    with suppress(KafkaError):
+        producer.close(timeout=0)
 
 
 def docker_problem() -> str:

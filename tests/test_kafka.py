@@ -22,7 +22,7 @@ from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
 from monitor.kafka.topics import Topics as KafkaTopics
 from monitor.kafka.topics import require
-from tests.brokers import Topics, create_topic
+from tests.brokers import Topics, create_topic, end
 from tests.secured import tls_kafka
 
 NOBODY = config.Kafka(bootstrap_servers="127.0.0.1:1", options={"bootstrap_timeout_ms": 300})
@@ -32,8 +32,9 @@ def settings(bootstrap: str, **changes: Any) -> config.Kafka:
     return config.Kafka(bootstrap_servers=bootstrap).model_copy(update=changes)
 
 
-def member(kafka: config.Kafka, topic: str) -> KafkaSource:
-    return KafkaSource(kafka, config.Topics(input=config.TopicSpec(name=topic)), config.Recovery())
+def member(kafka: config.Kafka, topic: str, state: str = "events.state") -> KafkaSource:
+    topics = config.Topics(input=config.TopicSpec(name=topic), state=config.TopicSpec(name=state))
+    return KafkaSource(kafka, topics, config.Recovery())
 
 
 def four(names: Topics, **changes: Any) -> config.Topics:
@@ -172,7 +173,7 @@ def test_missing_topics_are_named_with_the_command_then_made_as_configured(topic
     producer = KafkaProducer(bootstrap_servers=topics.bootstrap, compression_type=None)
     with pytest.raises(Exception, match="MessageSizeTooLarge"):
         producer.send(wanted.alerts.name, bytes(range(256)) * 20).get(10)
-    producer.close(0)
+    end(producer)
 
 
 def test_the_topic_for_state_gets_as_many_partitions_as_the_input_really_has(topics: Topics) -> None:
@@ -288,11 +289,13 @@ def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:
     kafka = settings(topics.bootstrap, group=topics("group"))
     with KafkaTopics(kafka, four(topics)) as client:
         assert client.group_problem() == ""
-        source = member(settings(topics.bootstrap, group=topics("other")), topics.create())
-        deadline = time.monotonic() + 20
-        while not source.poll().gained:
-            assert time.monotonic() < deadline
-        source.close()
+        source = member(settings(topics.bootstrap, group=topics("other")), topics.create(), topics.create())
+        try:
+            deadline = time.monotonic() + 20
+            while not source.poll().gained:
+                assert time.monotonic() < deadline
+        finally:
+            source.close()
         assert client.group_problem() == ""
 
 
@@ -300,7 +303,7 @@ def test_a_group_that_was_never_used_is_no_problem(topics: Topics) -> None:
 def producer(topics: Topics) -> Iterator[KafkaProducer]:
     made = KafkaProducer(bootstrap_servers=topics.bootstrap, linger_ms=0)
     yield made
-    made.close(0)
+    end(made)
 
 
 def put(producer: KafkaProducer, topic: str, values: range, partition: int = 0) -> None:
@@ -426,7 +429,7 @@ def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(topics: Topics, produ
     """Partitions that are added while the service runs are found, however short its polls."""
     topic = topics.create("source")
     kafka = settings(topics.bootstrap, group=topics("group"), poll_seconds=0.002, options={"metadata_max_age_ms": 200})
-    source = member(kafka, topic)
+    source = member(kafka, topic, topics.create())
     owned: set[int] = set()
     admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from tests.brokers import end
 from tests.faults.stream import Sent
 
 _TICK = 0.02  # s
@@ -58,10 +59,7 @@ class Feeder:
             self.error = error
         finally:
             # In order it would flush first, and a batch that a killed broker answered twice is waited for in vain.
-            producer._sender.force_close()
-            producer._sender.join(1)
-            with suppress(KafkaError):
-                producer.close(timeout=0)
+            end(producer)
 
     def _send_all(self, producer: KafkaProducer) -> None:
         begun = time.monotonic()

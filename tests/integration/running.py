@@ -24,6 +24,7 @@ from monitor.batch import Float32, RawRecord
 from monitor.config import loading
 from monitor.kafka import history
 from monitor.kafka.topics import Topics
+from tests.brokers import end
 from tests.models import FEATURES, START, waves
 
 PATIENCE = 45.0  # s
@@ -232,7 +233,7 @@ class Deployment:
         for process in self._processes:
             process.kill()
         if self._producer is not None:
-            self._producer.close(0)
+            end(self._producer)
 
 
 def event(stream: str, number: int, values: Sequence[float]) -> bytes:

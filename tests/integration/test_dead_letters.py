@@ -18,7 +18,7 @@ from monitor.batch import RawRecord
 from monitor.errors import FencedError
 from monitor.kafka import history
 from monitor.kafka.feed import TransactionalFeed, wait_for_open_transactions
-from tests.brokers import Topics
+from tests.brokers import Topics, end
 from tests.integration.conftest import MakeDeployment
 from tests.integration.running import WINDOW, Deployment, event, rows
 
@@ -238,8 +238,7 @@ def test_a_marker_behind_an_open_transaction_is_waited_for(topics: Topics) -> No
         wait_for_open_transactions(kafka, topic)  # the brokers abort it
         assert [record.value for record in committed(kafka, topic)] == [b"marker"]
     finally:
-        other._sender.force_close()
-        other.close(timeout=0)
+        end(other)
 
 
 def test_poison_is_set_aside_corrected_fed_back_and_scored(deployment: Deployment, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewPartitions
 
 from monitor.batch import Float32
+from tests.brokers import end
 from tests.integration.conftest import MakeDeployment
 from tests.integration.running import Deployment, Monitor, by_stream, records, rows
 from tests.models import tiny_artefact
@@ -88,8 +89,7 @@ def test_a_static_member_that_is_killed_and_restarted_moves_no_partition_and_blo
     left_open.begin_transaction()
     for partition in range(4):
         left_open.send(deployment.topics.alerts.name, b"never committed", partition=partition).get(30)
-    left_open._sender.force_close()
-    left_open.close(timeout=0)
+    end(left_open)
 
     for partition in range(4):
         deployment.put(records(f"s{partition}", values[CUT:], partition, CUT))
