@@ -12,7 +12,7 @@ from monitor.detector import Detector
 from monitor.errors import ConfigError
 from monitor.events import Decoder
 from monitor.incidents import Incidents, Origin
-from monitor.pipeline import Fingerprint, Pipeline
+from monitor.pipeline import Pipeline
 from monitor.windows import WindowStore
 
 _SHORTEST_IDLE = 3600.0
@@ -47,7 +47,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             Origin(settings.topics.input.name, manifest.digest, settings.digest()),
         ),
         threshold,
-        Fingerprint(identity(*manifest.feature_names), manifest.digest, settings.digest()),
+        identity(*manifest.feature_names),
         settings.recovery.max_replay,
         clock,
     )

@@ -42,8 +42,6 @@ class Checkpoint:
     short: int = 0  # of them, those whose window a replay from there cannot make whole
     loud: int = 0  # streams whose incident state is in the changelog
     features: str = ""  # digest of the features' names in their order: whether the windows fit
-    model: str = ""  # digest of the artefact
-    config: str = ""  # digest of the settings that shape alerts
     topic: str = ""  # the brokers' id of the input topic, empty where they have none
     state_end: int = 0  # offset of the changelog behind the newest record of this partition's state
 
@@ -59,8 +57,6 @@ class Checkpoint:
             short=self.short,
             loud=self.loud,
             features=self.features,
-            model=self.model,
-            config=self.config,
             topic=self.topic,
             state=self.state_end,
         )
@@ -76,8 +72,6 @@ class _Note(msgspec.Struct, omit_defaults=True):
     short: int = 0
     loud: int = 0
     features: str = ""
-    model: str = ""
-    config: str = ""
     topic: str = ""
     state: int = 0
 
@@ -103,8 +97,6 @@ def decode(offset: int, metadata: str) -> Checkpoint:
         short=note.short,
         loud=note.loud,
         features=note.features,
-        model=note.model,
-        config=note.config,
         topic=note.topic,
         state_end=note.state,
     )

@@ -8,7 +8,7 @@ from monitor.snapshot_file import Misfit
 from monitor.status import Status
 
 RECOVERED_BY = ("snapshot", "topic", "nothing")
-RESULTS = ("committed", "aborted", "fenced")
+RESULTS = ("committed", "failed", "fenced")
 ACTIONS = ("retry", "fence", "stop")
 
 RECOVERY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
@@ -19,7 +19,9 @@ class DeliveryMetrics:
 
     def __init__(self, families: Families) -> None:
         self._transactions = families.counter(
-            "transactions", "Transactions, by how they ended; none where delivery is at_least_once.", result=RESULTS
+            "transactions",
+            "Attempts at a transaction, by how they ended (failed: made again); none where delivery is at_least_once.",
+            result=RESULTS,
         )
         self._errors = families.counter(
             "delivery_errors",
@@ -86,16 +88,16 @@ class DeliveryMetrics:
         self._errors.labels(_one_of(ACTIONS, action)).inc()
 
     def transaction(self, result: str) -> None:
-        """A transaction ended; `result` is one of RESULTS."""
+        """An attempt at a transaction ended; `result` is one of RESULTS."""
         self._transactions.labels(_one_of(RESULTS, result)).inc()
 
     def snapshot_ignored(self, reason: str) -> None:
         """A snapshot was not used; `reason` is a Misfit."""
         self._ignored.labels(Misfit(reason).value).inc()
 
-    def snapshot_saved(self) -> None:
-        """A snapshot stands on the disk."""
-        self._saved.inc()
+    def snapshots_saved(self, count: int) -> None:
+        """So many more stand on the disk."""
+        self._saved.inc(count)
 
     def snapshot_failed(self) -> None:
         """A snapshot could not be written; the one before it stays."""

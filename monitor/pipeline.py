@@ -18,15 +18,6 @@ from monitor.incidents import Incidents, Restored
 from monitor.windows import Image, WindowStore
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What state depends on, as digests."""
-
-    features: str  # names in their order
-    model: str
-    config: str
-
-
 @dataclass(slots=True)
 class _Recovery:
     """A partition that is being read again."""
@@ -49,26 +40,24 @@ class Pipeline:
         detector: Detector,
         incidents: Incidents,
         threshold: float,
-        fingerprint: Fingerprint,
+        features: str,
         max_replay: int,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`max_replay` in records of a partition; `clock` gives seconds and only measures how long the stages take."""
+        """`features` is a digest of their names in their order: windows of other features do not fit.
+
+        `max_replay` in records of a partition; `clock` gives seconds and only measures how long the stages take.
+        """
         self._decoder = decoder
         self.store = store
         self._detector = detector
         self.incidents = incidents
         self.threshold = threshold
-        self._fingerprint = fingerprint
+        self.features = features
         self._max_replay = max_replay
         self._clock = clock
         self._recoveries: dict[int, _Recovery] = {}
         self._state_end: dict[int, int] = {}
-
-    @property
-    def features(self) -> str:
-        """Digest of the features' names in their order: windows of other features do not fit."""
-        return self._fingerprint.features
 
     @property
     def recovering(self) -> Mapping[int, int]:
@@ -88,7 +77,7 @@ class Pipeline:
         Records before `checkpoint.offset` rebuild the windows and lead to nothing else. `image` spares those before it.
         `void` names streams whose state, wherever it is from, must be forgotten.
         """
-        fits = checkpoint.features in ("", self._fingerprint.features)
+        fits = checkpoint.features in ("", self.features)
         begin = checkpoint.replay_from if fits else checkpoint.offset
         self.store.restore(replace(checkpoint, replay_from=begin), partition)
         if image is not None and fits:
@@ -117,9 +106,7 @@ class Pipeline:
             partition: replace(
                 self.store.resume(partition, offset, self._max_replay),
                 loud=self.incidents.kept(partition),
-                features=self._fingerprint.features,
-                model=self._fingerprint.model,
-                config=self._fingerprint.config,
+                features=self.features,
                 state_end=self._state_end.get(partition, 0),
             )
             for partition, offset in positions.items()
@@ -143,7 +130,7 @@ class Pipeline:
             seconds[stage] += now - begun
             begun = now
 
-        recovered, alerts = self._finish({record.partition for record in records})
+        recovered, alerts = self._finish(records) if self._recoveries else ([], [])
         arrivals = [nan] * len(alerts)
         decoded = self._decoder.decode(records)
         batch = decoded.batch
@@ -199,8 +186,9 @@ class Pipeline:
         for partition, count in Counter(record.partition for record in records).items():
             self._recoveries[partition].replayed += count
 
-    def _finish(self, partitions: set[int]) -> tuple[list[Recovered], list[Alert]]:
-        """Ends the recovery of partitions that go on, and of those that have reached their place."""
+    def _finish(self, records: Sequence[Record]) -> tuple[list[Recovered], list[Alert]]:
+        """Ends the recovery of partitions that have new records, and of those that have reached their place."""
+        partitions = {record.partition for record in records}
         recovered: list[Recovered] = []
         alerts: list[Alert] = []
         for partition, recovery in sorted(self._recoveries.items()):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monitor.batch import Int64
+from monitor.batch import Float64, Int64
 from monitor.checkpoint import MOST_EVICTIONS, Checkpoint, Eviction
 
 _SPACING = 1000  # records between two places; a replay begins up to so much earlier than it must
@@ -32,10 +33,18 @@ class Trail:
         begin = checkpoint.replay_from
         return cls(checkpoint.clock, deque(checkpoint.evictions), deque([(begin, checkpoint.clock)]), begin)
 
-    def pass_by(self, offset: int) -> None:
+    def _pass_by(self, offset: int) -> None:
         """Notes a place now and then; `clock` is still the one before the record at `offset`."""
         if not self._places or offset - self._places[-1][0] >= _SPACING:
             self._places.append((offset, self.clock))
+
+    def tell(self, offset: int, told: Float64, tick: float) -> tuple[Float64, NDArray[np.bool_]]:
+        """Takes the times of records from `offset` on: (N,) the clock at each, (N,) whether it passed a whole tick."""
+        self._pass_by(offset)
+        before = float(told[0]) if self.clock == -inf else self.clock
+        times = np.maximum.accumulate(np.concatenate(([before], told)))
+        self.clock = float(times[-1])
+        return times[1:], np.diff(np.floor(times / tick)) > 0
 
     def evict(self, eviction: Eviction, clock: float) -> None:
         """Notes who left, and the partition's clock then; no replay begins before the oldest that is still known."""

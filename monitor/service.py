@@ -120,7 +120,9 @@ class Service:
         reached = self._takeovers.reached(ends.source)
         if polled.records or reached:
             until = self._pipeline.recovering
-            new = [record for record in polled.records if record.offset >= until.get(record.partition, 0)]
+            new = polled.records
+            if until:
+                new = [record for record in new if record.offset >= until.get(record.partition, 0)]
             if new:
                 self._snapshotting.unsettle()
             outcome = self._pipeline.process(polled.records)
@@ -178,7 +180,7 @@ class Service:
                 self._metrics.broker_error("publish")
                 self._metrics.delivery_error("retry")
                 if self._exactly_once:
-                    self._metrics.transaction("aborted")
+                    self._metrics.transaction("failed")
                 self._lost_brokers(str(error.message))
                 if self._stopping:
                     raise MonitorError(

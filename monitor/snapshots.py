@@ -55,6 +55,7 @@ class Snapshots:
         self._writing: Image | None = None
         self._void = False  # whether what is being written was forgotten meanwhile
         self._problems: dict[int, str] = {}  # by partition, the newest: bounded
+        self._written = 0  # since this was last asked
         self._closing = False
         self._abandoned = Event()
         # A daemon: a disk that hangs in a system call must not keep the process.
@@ -120,6 +121,12 @@ class Snapshots:
             self._problems.clear()
         return found
 
+    def written(self) -> int:
+        """How many stand on the disk since this was last asked."""
+        with self._changed:
+            found, self._written = self._written, 0
+        return found
+
     def close(self, seconds: float = 5.0) -> None:
         """Waits this long for what was handed over, drops the rest (told by `problems`), gives the folder back."""
         with self._changed:
@@ -183,6 +190,8 @@ class Snapshots:
             with self._changed:
                 if problem:
                     self._problems[image.partition] = f"{self._path(image.partition)} {problem}"
+                else:
+                    self._written += 1
                 self._writing, self._void = None, False
         os.close(self._lock)  # here, and not in `close`: nobody may have the folder while a write still hangs in it
 

@@ -93,9 +93,9 @@ class Snapshotting:
         offset = self._committed[partition]
         snapshots.save(self._pipeline.store.image(partition, offset))
         self._taken[partition] = time.monotonic(), offset
-        self._metrics.snapshot_saved()
 
     def _tell(self, snapshots: Snapshots) -> None:
+        self._metrics.snapshots_saved(snapshots.written())
         for problem in snapshots.problems():
             self._metrics.snapshot_failed()
             log.warning("no snapshot was written; the one before stays", why=problem)

@@ -199,13 +199,7 @@ class WindowStore:
         for partition in np.unique(batch.partition).tolist():
             rows = np.flatnonzero(batch.partition == partition)
             told = np.minimum(batch.time[rows], batch.arrival[rows])
-            trail = self._trail(partition)
-            trail.pass_by(int(batch.offset[rows[0]]))
-            before = float(told[0]) if trail.clock == -np.inf else trail.clock
-            times = np.maximum.accumulate(np.concatenate(([before], told)))
-            clock[rows] = times[1:]
-            ticks[rows] = np.diff(np.floor(times / self._tick)) > 0
-            trail.clock = float(times[-1])
+            clock[rows], ticks[rows] = self._trail(partition).tell(int(batch.offset[rows[0]]), told, self._tick)
         return clock, ticks
 
     def _make_room(self, batch: Batch, row: int, clock: float, tick: bool) -> tuple[Departure, ...]:

@@ -194,10 +194,10 @@ def test_recovery_and_delivery_are_counted_as_they_are_told() -> None:
     for action in ("retry", "retry", "fence"):
         metrics.delivery_error(action)
     metrics.transaction("committed")
-    metrics.transaction("aborted")
+    metrics.transaction("failed")
     metrics.snapshot_ignored(Misfit.DAMAGED)
     metrics.snapshot_ignored("absent")
-    metrics.snapshot_saved()
+    metrics.snapshots_saved(1)
     metrics.snapshot_failed()
     for name, labels, expected in (
         ("recovered_partitions_total", {"by": "snapshot"}, 1),
@@ -211,7 +211,7 @@ def test_recovery_and_delivery_are_counted_as_they_are_told() -> None:
         ("delivery_errors_total", {"action": "fence"}, 1),
         ("delivery_errors_total", {"action": "stop"}, 0),
         ("transactions_total", {"result": "committed"}, 1),
-        ("transactions_total", {"result": "aborted"}, 1),
+        ("transactions_total", {"result": "failed"}, 1),
         ("snapshot_ignored_total", {"reason": "damaged"}, 1),
         ("snapshot_ignored_total", {"reason": "absent"}, 1),
         ("snapshots_saved_total", {}, 1),

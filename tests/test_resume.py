@@ -14,7 +14,7 @@ from monitor import checkpoint, resume
 from monitor.batch import Batch
 from monitor.checkpoint import Checkpoint, Eviction
 from monitor.windows import WindowStore
-from tests.test_windows import Event, Made, batch, events, run, store
+from tests.test_windows import Event, batch, events, run, store
 
 PARTITIONS = (0, 1)
 
@@ -31,21 +31,6 @@ def pick(feed: list[Event], partition: int, begin: int, end: int) -> Batch:
         whole.partition[rows],
         whole.offset[rows],
     )
-
-
-def push(target: WindowStore, feed: list[Event], begin: int, end: int) -> Made:
-    """Like `run`, for a slice of the feed that keeps its offsets; windows are told by offset."""
-    made = Made()
-    part = batch(feed[begin:end], begin)
-    for step in target.push(part):
-        made.departures.extend((d.row + begin, d.partition, d.stream, d.reason) for d in step.departures)
-        made.windows.extend(zip((step.windows.row + begin).tolist(), step.windows.values.tolist(), strict=True))
-        made.late += step.late
-        made.duplicate += step.duplicate
-        made.gaps += step.gaps
-        made.imputed += step.imputed
-        made.started += step.started
-    return made
 
 
 def recovered(old: WindowStore, new: WindowStore, feed: list[Event], at: int, chunk: int) -> list[Checkpoint]:
@@ -99,7 +84,7 @@ def test_whoever_reads_on_makes_the_same_windows_and_departures(
         for stop in sorted(int(share * len(feed)) for share in [*stops, 1]):
             for begin in range(done, stop, chunk):
                 end = min(stop, begin + chunk)
-                assert push(moving, feed, begin, end) == push(undisturbed, feed, begin, end)
+                assert run(moving, feed[begin:end], [], begin) == run(undisturbed, feed[begin:end], [], begin)
                 for partition in PARTITIONS:
                     moving.resume(partition, end, most=10_000)  # as after each batch that is committed
             successor = store(window, stride, cap=cap)
@@ -113,11 +98,11 @@ def test_whoever_reads_on_makes_the_same_windows_and_departures(
 def test_an_image_goes_on_as_the_store_it_was_taken_of(feed: list[Event], share: float, window: int, cap: int) -> None:
     at = int(share * len(feed))
     old, new = store(window, cap=cap), store(window, cap=cap)
-    push(old, feed, 0, at)
+    run(old, feed[:at], [])
     for partition in PARTITIONS:
         new.restore(old.resume(partition, at, most=10_000), partition)
         new.load(old.image(partition, at))
-    assert push(new, feed, at, len(feed)) == push(old, feed, at, len(feed))
+    assert run(new, feed[at:], [], at) == run(old, feed[at:], [], at)
 
 
 def steady(streams: int, times: int) -> list[Event]:
@@ -140,7 +125,7 @@ def test_a_replay_is_bounded_and_what_lies_further_back_is_counted() -> None:
     with mock.patch.object(resume, "_SPACING", 1), mock.patch.object(resume, "_LOOK_EVERY", 1):
         one, feed = store(window=8), [Event(0, "slow", 999.0, (0.0, 0.0)), *steady(10, 5)]
         for row in range(len(feed)):
-            push(one, feed, row, row + 1)
+            run(one, feed[row : row + 1], [], row)
         place = one.resume(0, len(feed), most=20)
     assert len(feed) - 20 <= place.replay_from <= len(feed)
     assert (place.live, place.short) == (11, 11)
@@ -153,7 +138,7 @@ def test_a_slow_stream_holds_the_replay_back_until_it_leaves() -> None:
         feed = [Event(0, "slow", 999.0, (0.0, 0.0)), *steady(2, 100)]
         held, free = None, None
         for row in range(len(feed)):
-            push(one, feed, row, row + 1)
+            run(one, feed[row : row + 1], [], row)
             place = one.resume(0, row + 1, most=10_000)
             if row == 60:
                 held = place.replay_from
@@ -194,8 +179,6 @@ def test_a_checkpoint_survives_its_bytes(
         short,
         loud,
         "f" * 32,
-        "m" * 64,
-        "c" * 64,
         "t" * 36,
         state_end,
     )

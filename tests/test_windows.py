@@ -113,13 +113,15 @@ def batch(events: list[Event], first_offset: int) -> Batch:
     )
 
 
-def run(store: WindowStore, events: list[Event], cuts: list[int]) -> Made:
+def run(store: WindowStore, events: list[Event], cuts: list[int], first: int = 0) -> Made:
+    """Pushes them in pieces; the first one has the offset `first`, and rows are told as offsets."""
     made = Made()
     edges = sorted({0, len(events), *(cut % (len(events) + 1) for cut in cuts)})
     for start, stop in pairwise(edges):
-        for step in store.push(batch(events[start:stop], start)):
-            made.departures.extend((d.row + start, d.partition, d.stream, d.reason) for d in step.departures)
-            made.windows.extend(zip((step.windows.row + start).tolist(), step.windows.values.tolist(), strict=True))
+        at = first + start
+        for step in store.push(batch(events[start:stop], at)):
+            made.departures.extend((d.row + at, d.partition, d.stream, d.reason) for d in step.departures)
+            made.windows.extend(zip((step.windows.row + at).tolist(), step.windows.values.tolist(), strict=True))
             made.late += step.late
             made.duplicate += step.duplicate
             made.gaps += step.gaps

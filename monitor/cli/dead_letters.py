@@ -24,7 +24,8 @@ from monitor.errors import MonitorError, UsageError
 from monitor.events import Decoder
 from monitor.kafka import history
 from monitor.kafka.connect import check_options
-from monitor.kafka.feed import TransactionalFeed, wait_for_open_transactions
+from monitor.kafka.feed import Feed
+from monitor.kafka.reader import wait_for_open_transactions
 from monitor.model import artefact
 
 _TOGETHER = 2_000  # letters of one transaction
@@ -107,7 +108,7 @@ def send(settings: Settings, choice: Choice, edited: Path | None) -> None:
             pass
     done, twice, kept = 0, 0, _Tally()
     # From here on nobody else sends, and what somebody sent before can be read: each letter goes back once.
-    with TransactionalFeed(settings.kafka, f"{settings.kafka.group}.dead-letters") as feed:
+    with Feed(settings.kafka, f"{settings.kafka.group}.dead-letters") as feed:
         places = feed.partitions(target)
         wait_for_open_transactions(settings.kafka, topic)
         sent = _sent_back(settings, choice)

@@ -20,6 +20,7 @@ class Message(NamedTuple):
     headers: list[tuple[str, bytes]]
     partition: int | None = None  # None: by the key
     owner: int | None = None  # the input partition whose incident state this is
+    timestamp: int | None = None  # ms since the Unix epoch; None: the time of sending
 
     @property
     def size(self) -> int:

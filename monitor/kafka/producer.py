@@ -71,9 +71,9 @@ class Producer:
                 self.end()
                 raise
 
-    def partitions(self, topic: str) -> int:
-        """How many a topic has."""
-        return len(self._client.partitions_for(topic))
+    def partitions(self, topic: str) -> frozenset[int]:
+        """Numbers of the partitions that a topic has."""
+        return frozenset(self._client.partitions_for(topic))
 
     def begin(self) -> None:
         """Begins a transaction, which costs nothing until something is sent."""
@@ -84,8 +84,8 @@ class Producer:
         sent: list[Any] = []
         try:
             for message in messages:
-                topic, key, value, headers, partition, _ = message
-                sent.append(self._client.send(topic, value=value, key=key, headers=headers, partition=partition))
+                topic, key, value, headers, partition, _, timestamp = message
+                sent.append(self._client.send(topic, value, key, headers, partition, timestamp))
         except TOO_LARGE as error:
             raise RefusedSizeError(messages[len(sent)]) from error
         except kafka_errors.KafkaError as error:

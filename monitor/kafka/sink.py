@@ -254,7 +254,7 @@ class KafkaSink:
         if states:
             name = topics.state.name
             try:
-                partitions = self._opened().partitions(name)
+                partitions = len(self._opened().partitions(name))
             except Exception as error:
                 self._end_producer()
                 raise self._what_to_do(error) from error

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, takewhile
 from typing import Any, Literal
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -56,7 +57,7 @@ class KafkaSource:
         self._next: dict[int, int] = {}  # started: next offset to bring
         self._done: dict[int, int] = {}  # gained or started: next offset as far as is known to be committed
         self._voided: set[int] = set()  # to be reported as lost
-        self._stash: deque[Record] = deque()
+        self._stash: list[Record] = []
         self._coordinator_met = False
         self._membership = ConsumerGroupMetadata(settings.group)
         with translated(settings, "joining the group"):
@@ -226,6 +227,7 @@ class KafkaSource:
 
     def _settle(self, seconds: float) -> tuple[dict[int, Restart], frozenset[int]]:
         """Takes note of the moves, and takes recovery a step further."""
+        moved = bool(self._moves)
         while self._moves:
             what, partitions = self._moves.popleft()
             if what == "gained":
@@ -233,8 +235,8 @@ class KafkaSource:
             else:
                 self._voided |= self._forget(partitions)
                 self._recovery.drop(partitions)
-        # What was taken in the same turn may be from before a move.
-        self._stash = deque(record for record in self._stash if record.partition in self._next)
+        if moved:  # what was taken in the same turn may be from before it
+            self._stash = [record for record in self._stash if record.partition in self._next]
         with self._translated("recovering"):
             gained = self._recovery.step(seconds) if self._recovery.busy else {}
         for partition, restart in gained.items():
@@ -245,19 +247,17 @@ class KafkaSource:
 
     def _cut(self) -> list[Record]:
         """What one poll brings of the stash, in its order."""
-        room = self._settings.poll_bytes
-        records: list[Record] = []
-        while self._stash and len(records) < self._settings.poll_records:
-            room -= _size(self._stash[0])
-            if room < 0 and records:
-                break
-            records.append(self._stash.popleft())
+        records, most = self._stash[: self._settings.poll_records], self._settings.poll_bytes
+        if sum(map(_size, records)) > most:
+            sizes = accumulate(map(_size, records))
+            records = records[: max(1, sum(1 for _ in takewhile(lambda size: size <= most, sizes)))]
+        self._stash = self._stash[len(records) :]
         return records
 
     def _void(self, partitions: Iterable[int]) -> None:
         """Gives up what is known of partitions that this member keeps."""
         known = self._forget(partitions)
-        self._stash = deque(record for record in self._stash if record.partition in self._next)
+        self._stash = [record for record in self._stash if record.partition in self._next]
         self._voided |= known
         self._recovery.add(known)
 

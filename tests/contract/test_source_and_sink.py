@@ -386,8 +386,6 @@ def test_a_checkpoint_comes_back_with_its_partition(make: MakeWorld, delivery: D
         short=1,
         loud=2,
         features="f",
-        model="m",
-        config="c",
     )
     assert first.sink.publish(Outcome(), {0: told})
     first.close()

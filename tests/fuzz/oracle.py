@@ -157,7 +157,7 @@ def checkpoint(offset: int, metadata: str) -> tuple[Checkpoint | None, bool]:
         whole[name] = count
         unsure |= odd
     texts: dict[str, str] = {}
-    for name in ("features", "model", "config", "topic"):
+    for name in ("features", "topic"):
         text = given.last(name)
         if text is not None and not isinstance(text, str):
             return None, True
@@ -190,8 +190,6 @@ def checkpoint(offset: int, metadata: str) -> tuple[Checkpoint | None, bool]:
         short=whole["short"],
         loud=whole["loud"],
         features=texts["features"],
-        model=texts["model"],
-        config=texts["config"],
         topic=texts["topic"],
         state_end=whole["state"],
     )

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from monitor import cli, config
 from monitor.batch import RawRecord
 from monitor.errors import FencedError
 from monitor.kafka import history
-from monitor.kafka.feed import TransactionalFeed, wait_for_open_transactions
+from monitor.kafka.feed import Feed
+from monitor.kafka.reader import wait_for_open_transactions
 from tests.brokers import Topics, end
 from tests.integration.conftest import MakeDeployment
 from tests.integration.running import WINDOW, Deployment, event, rows
@@ -207,9 +209,9 @@ def test_options_that_do_not_go_together_are_bad_usage(
 def test_a_second_sender_ends_the_first_and_what_it_had_open(topics: Topics) -> None:
     kafka, name, topic = config.Kafka(bootstrap_servers=topics.bootstrap), topics("sender"), topics.create()
     record = RawRecord(topic, 0, -1, STAMP, b"k", b"v")
-    with TransactionalFeed(kafka, name) as first:
+    with Feed(kafka, name) as first:
         first.send([record])
-        with TransactionalFeed(kafka, name) as second:
+        with Feed(kafka, name) as second:
             with pytest.raises(FencedError, match="has taken over"):
                 first.send([record])
             second.send([record])
@@ -219,8 +221,8 @@ def test_a_second_sender_ends_the_first_and_what_it_had_open(topics: Topics) -> 
 def test_a_call_sends_all_of_its_records_or_none(topics: Topics) -> None:
     kafka, topic = config.Kafka(bootstrap_servers=topics.bootstrap), topics.create()
     good = RawRecord(topic, 0, -1, STAMP, b"k", b"v")
-    with TransactionalFeed(kafka, topics("sender")) as feed, pytest.raises(Exception, match=r"(?i)large"):
-        feed.send([good, good._replace(value=bytes(2**21))])  # the topic takes 1 MiB
+    with Feed(kafka, topics("sender")) as feed, pytest.raises(Exception, match=r"(?i)large"):
+        feed.send([good, good._replace(value=Random(0).randbytes(2**21))])  # the topic takes 1 MiB
     assert committed(kafka, topic) == []
 
 
@@ -232,7 +234,7 @@ def test_a_marker_behind_an_open_transaction_is_waited_for(topics: Topics) -> No
         other.init_transactions()
         other.begin_transaction()
         other.send(topic, b"open", partition=0).get(30)
-        with TransactionalFeed(kafka, topics("sender")) as feed:
+        with Feed(kafka, topics("sender")) as feed:
             feed.send([RawRecord(topic, 0, -1, STAMP, None, b"marker")])
         assert committed(kafka, topic) == []
         wait_for_open_transactions(kafka, topic)  # the brokers abort it

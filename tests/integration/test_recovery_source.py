@@ -194,7 +194,7 @@ def test_a_partition_that_is_added_is_read_from_its_first_record_even_where_a_gr
     member.owns(0)
     place.put(2)
     member.until(lambda: member.offsets == {0: [5, 6]})
-    assert member.source.commit({0: Checkpoint(7, 7, model="m")})
+    assert member.source.commit({0: Checkpoint(7, 7, features="f")})
     place.admin.create_partitions({place.input: NewPartitions(2)})
     late = KafkaProducer(bootstrap_servers=place.bootstrap)  # the other one does not know the partition yet
     for _ in range(4):
