@@ -135,8 +135,8 @@ def number(given: Number) -> float:
 def checkpoint(offset: int, metadata: str) -> tuple[Checkpoint | None, bool]:
     """What the metadata of a commit must decode to, None where it is none; and whether a reader may refuse it yet.
 
-    It may where a whole number is written as 1.0 or 1e2 or does not fit 64 bits, a member is given twice, or it nests
-    deep.
+    It may where a whole number is written as 1.0 or 1e2 or does not fit 64 bits, a member is given twice, it nests
+    deep, or any number of it, be it in a member that nobody knows, is beyond a double.
     """
     try:
         document = read(metadata.encode())
@@ -146,6 +146,7 @@ def checkpoint(offset: int, metadata: str) -> tuple[Checkpoint | None, bool]:
         return None, True
     given = document.value
     unsure = document.depth > CERTAIN_DEPTH or len({name for name, _ in given.members}) < len(given.members)
+    unsure |= _beyond_double(given)
     whole: dict[str, int] = {}
     for name in ("v", "back", "live", "short", "loud", "state"):
         found = given.last(name)
@@ -194,6 +195,18 @@ def checkpoint(offset: int, metadata: str) -> tuple[Checkpoint | None, bool]:
         state_end=whole["state"],
     )
     return made, unsure
+
+
+def _beyond_double(value: Value) -> bool:
+    """Whether any number in it is; without recursion, as hostile metadata nests deep."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, Number) and number(one) in (inf, -inf):
+            return True
+        left.extend([member for _, member in one.members] if isinstance(one, Object) else [])
+        left.extend(one.items if isinstance(one, Array) else [])
+    return False
 
 
 def _whole(given: Value | None) -> tuple[int | None, bool]:
