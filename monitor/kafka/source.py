@@ -36,6 +36,7 @@ log = logs.get("kafka.source")
 
 _METADATA_AGE = 60.0  # s; added partitions, and a topic that was made anew, are noticed so soon at the latest
 _RECOVERING_WAIT = 0.05  # s; how long a poll waits for records, or for incident state, while partitions are recovered
+_LEAVING = 2.0  # s; a coordinator that is amid a rebalance answers when that is over, and need not be waited for
 _Move = tuple[Literal["gained", "lost"], frozenset[int]]
 
 
@@ -201,7 +202,7 @@ class KafkaSource:
         """Leaves the group at once (a static member keeps its place); what was not committed will be read again."""
         self._recovery.close()
         with self._translated("leaving the group"):
-            self._consumer.close(autocommit=False, timeout_ms=5000)
+            self._consumer.close(autocommit=False, timeout_ms=round(_LEAVING * 1000))
 
     def _turn(self, seconds: float, flowing: Iterable[int]) -> None:
         """One poll of the client, in which only these partitions bring records; all of it goes to the stash."""
