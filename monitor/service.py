@@ -7,6 +7,7 @@ a publish are sorted by what they ask for: the same again (the brokers are away)
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -70,6 +71,7 @@ class Service:
         self._takeovers = Takeovers(pipeline, self._snapshotting, self._reporter, metrics)
         self._pending: dict[int, float] = {}  # owned, not known yet where to go on; since when
         self._pending_told = False
+        self._released = -math.inf
 
     def stop(self) -> None:
         """Unready at once; the loop leaves at its own pace. May be called from a signal handler."""
@@ -140,6 +142,7 @@ class Service:
         else:
             self._settle(ends)
         self._watch_brokers(ends.source)
+        self._release(ends.sink)
         self._report()
 
     def _settle(self, ends: Ends) -> None:
@@ -317,6 +320,13 @@ class Service:
                     partitions=sorted(lasting),
                 )
             self._pending_told = bool(lasting)
+
+    def _release(self, sink: Sink) -> None:
+        """Where a partition is not read for longer than any transaction may last, one of this member may hang."""
+        now, longest = time.monotonic(), self._settings.kafka.transaction_timeout
+        if self._pending and now - max(self._released, min(self._pending.values())) >= longest:
+            self._released = now
+            sink.abandon()
 
     def _lost_brokers(self, why: str) -> None:
         if not self._reporter.away:

@@ -35,8 +35,12 @@ def event(row: int) -> bytes:
 class Member:
     """A service on lists, in a thread of its own."""
 
-    def __init__(self, folder: Path, connect: Callable[[], Ends]) -> None:
-        settings = config.Settings(model=config.Model(path=folder), events=config.Events(max_age=None, max_ahead=1e12))
+    def __init__(self, folder: Path, connect: Callable[[], Ends], kafka: config.Kafka | None = None) -> None:
+        settings = config.Settings(
+            model=config.Model(path=folder),
+            events=config.Events(max_age=None, max_ahead=1e12),
+            kafka=kafka or config.Kafka(),
+        )
         model = detector.load(folder, settings.model)
         self.registry = CollectorRegistry()
         self.health = Health(60, time.monotonic)
@@ -288,3 +292,44 @@ def test_what_the_sink_knows_of_a_partition_goes_with_it(folder: Path) -> None:
     member.service.stop()
     assert member.ends() is None
     assert 1 in other.poll().gained
+
+
+class StuckSource(ListSource):
+    """Owns a partition whose committed offset cannot be learned."""
+
+    released = False
+
+    @property
+    def pending(self) -> frozenset[int]:
+        return frozenset() if self.released else frozenset({1})
+
+    def poll(self) -> Polled:
+        time.sleep(0.001)
+        return super().poll()
+
+
+class CountingSink(ListSink):
+    abandoned = 0
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+def test_what_a_member_may_have_left_hanging_is_ended_once_per_transaction_time_out_until_all_is_read(
+    folder: Path,
+) -> None:
+    broker = ListBroker(partitions=2)
+    source = StuckSource(broker)
+    sink = CountingSink(broker, source)
+    begun = time.monotonic()
+    hasty = config.Kafka(publish_timeout=0.05, transaction_timeout=0.1)
+    member = Member(folder, lambda: Ends(source, sink), hasty)
+    until(lambda: sink.abandoned == 3)
+    assert time.monotonic() - begun >= 0.3
+    source.released = True
+    time.sleep(0.01)  # a turn may be under way
+    before = sink.abandoned
+    time.sleep(0.3)
+    assert sink.abandoned == before
+    member.service.stop()
+    assert member.ends() is None

@@ -118,6 +118,18 @@ class Producer:
         """Where this raises, the transaction may have been committed, or may still be."""
         self._wait(lambda manager: manager.begin_commit(), deadline)
 
+    def void_offsets(self, group: str, place: TopicPartition, deadline: float) -> None:
+        """Aborts a transaction over the group's offsets, and with it what an ended one of this id may have left there.
+
+        Brokers that were frozen while they took offsets in can add them when that transaction has been aborted already
+        (the hanging transactions of KIP-890). Until the next transaction of this id ends, nobody then learns what is
+        committed, and if that one is committed, so are the late offsets, whose alerts were aborted.
+        """
+        self.begin()
+        # The offset itself never counts. Without a membership the brokers take it from anybody.
+        self.add_offsets({place: OffsetAndMetadata(0, "", -1)}, ConsumerGroupMetadata(group), deadline)
+        self._wait(lambda manager: manager.begin_abort(), deadline)
+
     def abort(self, seconds: float) -> None:
         """Aborts an open transaction, if there is one and it can be, in at most about so many seconds."""
         if self._client._transaction_manager._current_state in _ABORTABLE:

@@ -104,7 +104,8 @@ class KafkaSink:
     def abandon(self) -> None:
         """Gives up what could not be published. A transaction that may be open would hold up whoever recovers."""
         self._doubt, self._committed = None, {}
-        if self._transactional_id is not None and self._producer is None:
+        if self._transactional_id is not None:
+            self._end_producer()
             with suppress(MonitorError):
                 self.open()
 
@@ -279,10 +280,20 @@ class KafkaSink:
     def _opened(self) -> Producer:
         if self._producer is None:
             try:
-                self._producer = Producer(self._settings, self._transactional_id)
+                producer = Producer(self._settings, self._transactional_id)
+                if self._transactional_id is not None:
+                    self._void(producer)
             except Exception as error:
                 raise self._what_to_do(error) from error
+            self._producer = producer
         return self._producer
+
+    def _void(self, producer: Producer) -> None:
+        try:
+            producer.void_offsets(self._settings.group, TopicPartition(self._topics.input.name, 0), self._deadline())
+        except BaseException:
+            producer.end()
+            raise
 
     def _deadline(self) -> float:
         return time.monotonic() + self._settings.publish_timeout

@@ -101,7 +101,7 @@ def _summary(results: Sequence[Stored]) -> Iterable[str]:
     if exits:
         yield f"{len(exits)} members were told to stop (`SIGTERM`), in these runs or at their end: they had left after"
         yield f"{median(exits):.2f} s (median) and {exits[-1]:.2f} s (worst). More than {STOP_WITHIN:g} s,"
-        yield "or an exit code other than 0, fails a run."
+        yield "or an exit code other than 0 (1 where its brokers were away and it says so), fails a run."
     if twice := [run for run in facts if run.get("fed_twice", 0) or run.get("not_fed", 0)]:
         yield f"In {len(twice)} runs the harness's own producer fed records twice"
         yield f"({sum(run['fed_twice'] for run in twice)}) or not at all ({sum(run['not_fed'] for run in twice)}) when"

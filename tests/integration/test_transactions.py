@@ -437,6 +437,18 @@ def test_a_successor_of_the_same_instance_ends_what_a_killed_one_left_open(world
     assert member.committed([0]) == {0: None}
 
 
+def test_a_producer_that_starts_leaves_the_offsets_as_they_are_and_readable_at_once(world: World) -> None:
+    """Its first transaction is over the group's offsets, and aborted: a late offset of an ended one goes with it."""
+    member = world.member()
+    assert world.sink(member, instance_id="pod-0").publish(opened("a"), at(1))
+    before = member.committed([0, 1, 2])
+    for _ in range(3):
+        world.sink(member, instance_id="pod-0").open()
+        assert member.committed([0, 1, 2]) == before  # would raise while one of them is not stable
+    assert before[0] == 1
+    assert world.streams == ["a"]
+
+
 def test_without_an_instance_every_process_has_a_transactional_id_of_its_own(world: World) -> None:
     member = world.member()
     first, second = world.sink(member), world.sink(member)
