@@ -30,7 +30,10 @@ class Detector(Protocol):
     def manifest(self) -> Manifest: ...
 
     def score(self, windows: Float32) -> Scores:
-        """Windows (W, T, F) in source units, no NaN; W may be 0. Finite for every finite input."""
+        """Windows (W, T, F) in source units, no NaN; W may be 0. Finite for every finite input.
+
+        Where the manifest is timed, one more column holds the seconds since the event before.
+        """
 
     def warm(self) -> None:
         """One pass over nothing in particular: the first pass of a process is slow."""
@@ -62,11 +65,11 @@ class OnnxDetector:
                 "Use the version of monitor that trained the model, or train it again with this one.",
             ) from error
         self.manifest = loaded.manifest
-        shape = (self.manifest.architecture.window, self.manifest.architecture.features)
+        shape = (self.manifest.architecture.window, self.manifest.columns)
         if found != {"windows": shape}:
             given = ", ".join(f"{name} of {size}" for name, size in found.items()) or "nothing"
             raise ArtefactError(
-                f"{place} takes {given}, but the manifest says {shape} (events, features)",
+                f"{place} takes {given}, but the manifest says {shape} (events, columns)",
                 again,
             )
         self._shape = shape
@@ -80,7 +83,7 @@ class OnnxDetector:
 
     def score(self, windows: Float32) -> Scores:
         """Windows (W, T, F) in source units, no NaN; W may be 0, in which case the graph is not run."""
-        count, features = len(windows), self._shape[1]
+        count, features = len(windows), len(self.manifest.features)
         scores = Scores(
             error=np.empty(count, np.float32),
             feature_error=np.empty((count, features), np.float32),
@@ -92,6 +95,15 @@ class OnnxDetector:
             outputs = self._session.run(names, {"windows": np.ascontiguousarray(windows[part])})
             scores.error[part], scores.feature_error[part], scores.expected[part] = outputs
         return scores
+
+    def codes(self, windows: Float32) -> Float32:
+        """Windows (W, T, F) in source units, no NaN -> (W, C), the latent features; W may be 0."""
+        parts = [
+            self._session.run(["code"], {"windows": np.ascontiguousarray(windows[start : start + self._most])})[0]
+            for start in range(0, max(1, len(windows)), self._most)
+        ]
+        found: Float32 = np.concatenate(parts)
+        return found
 
     def warm(self) -> None:
         self.score(np.zeros((1, *self._shape), np.float32))

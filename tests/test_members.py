@@ -30,7 +30,8 @@ from monitor.service import Ends, Service
 from monitor.snapshots import Identity, Snapshots
 from monitor.windows import Image
 from tests.fakes import ListBroker, ListSink, ListSource
-from tests.test_pipeline import START, Last, pipeline, record
+from tests.faulty import KINDS, Careful, faulty, sections
+from tests.test_pipeline import CARELESS, START, Last, pipeline, record
 
 SEEDS = (*range(13), 24, 40)  # the last two have found something; more of them take about 0.2 s each
 TURNS = 4000  # until a schedule without faults must have come to its end
@@ -181,18 +182,22 @@ class Member:
 class World:
     """Some members on one broker, and what befalls them. All of it follows from the seed."""
 
-    def __init__(self, seed: int, delivery: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, seed: int, delivery: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, faulty_data: bool = False
+    ) -> None:
         self.random = random = Random(seed)
         self.clock = Clock()
         for module in ("service", "snapshotting", "takeover"):
             monkeypatch.setattr(f"monitor.{module}.time", self.clock)
         monkeypatch.setattr("monitor.resume._SPACING", random.choice([1, 1, 5, 1000]))
         monkeypatch.setattr("monitor.resume._LOOK_EVERY", random.choice([1, 1, 10, 1000]))
-        self.settings = config.Settings.model_validate(_sections(random, delivery))
+        self._model = Careful(random.choice([3, 8])) if faulty_data else Last()
+        checks = sections() if faulty_data else {"quality": CARELESS}
+        self.settings = config.Settings.model_validate(checks | _sections(random, delivery))
         self.broker = ListBroker(random.randint(1, 3))
         names = [f"s{number}" for number in range(random.randint(2, 7))]
         for partition, log in enumerate(self.broker.log):
-            log.extend(_feed(random, partition, names))
+            log.extend((_faulty_feed if faulty_data else _feed)(random, partition, names))
         self.generation = 0
         self.faulty = True
         self.members: list[Member] = []
@@ -201,7 +206,7 @@ class World:
         self.harshness = random.choice([1, 1, 3])  # how many times as often a publish fails
 
     def line(self) -> Pipeline:
-        return assemble(self.settings, Last())
+        return assemble(self.settings, self._model)
 
     def run(self) -> None:
         """Anything may happen for some steps; then members go on in peace until all is read and committed."""
@@ -244,7 +249,7 @@ class World:
     def _start(self) -> None:
         self.generation += 1
         source = Source(self, self.random.randint(1, self._most))
-        line, manifest, taken = self.line(), Last().manifest, {member.slot for member in self.members}
+        line, manifest, taken = self.line(), self._model.manifest, {member.slot for member in self.members}
         slot = next(slot for slot in self.random.sample(range(4), 4) if slot not in taken)
         identity = Identity("events", "", "group", line.features, line.store.window, line.store.features)
         opened: list[Snapshots] = []
@@ -335,6 +340,11 @@ def _feed(random: Random, partition: int, names: list[str]) -> list[RawRecord]:
     return made
 
 
+def _faulty_feed(random: Random, partition: int, names: list[str]) -> list[RawRecord]:
+    runs = [(random.choice(KINDS), random.choice(names), random.randint(1, 9)) for _ in range(random.randint(5, 40))]
+    return faulty(partition, runs)
+
+
 def by_stream(told: Iterable[bytes]) -> _Streams:
     """Alerts as bytes, in their order, of each partition and stream."""
     found: defaultdict[tuple[int, str], list[bytes]] = defaultdict(list)
@@ -348,13 +358,14 @@ def without_repeats(streams: _Streams) -> _Streams:
     return {stream: list(dict.fromkeys(told)) for stream, told in streams.items()}
 
 
+@pytest.mark.parametrize("faulty_data", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_whatever_befalls_the_members_they_tell_what_one_alone_tells(
-    seed: int, delivery: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, delivery: str, faulty_data: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte for byte and in order, of each stream; at least once, with repeats that are the same to the byte."""
-    world = World(seed, delivery, tmp_path, monkeypatch)
+    world = World(seed, delivery, tmp_path, monkeypatch, faulty_data=faulty_data)
     alone = [world.line().process(log) for log in world.broker.log]
     world.run()
     expected = by_stream(alert.to_bytes() for outcome in alone for alert in outcome.alerts)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -27,6 +27,7 @@ from monitor import alerts, config
 from monitor.batch import Counts, Outcome, RawRecord, Reason, Recovered, Reject, StateChange
 from monitor.collectors import BulkHistogram
 from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
+from monitor.gates import GATES
 from monitor.metrics import (
     ERROR_BUCKETS,
     OTHER,
@@ -71,6 +72,7 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
         duplicate=4,
         gaps=5,
         imputed=6,
+        unknown=9,
         started=7,
         idle=8,
         evicted=9,
@@ -84,6 +86,7 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
         states={(0, "a"): StateChange(b"x", quiet=False), (1, "c"): StateChange(b"y", quiet=True)},
         recovered=(Recovered(0, 5, 1, 2), Recovered(1, 0, 0, 1)),
         counts=counts,
+        gated={"maintenance": 3, "data_quality": 1},
         error=np.array([0.1, 0.2, 3.0], np.float32),
         score=np.array([0.1, 1.0, 30.0], np.float64),
         seconds={"decode": 0.002, "publish": 0.3},
@@ -101,6 +104,7 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
     assert value("duplicate_events_total") == 8
     assert value("gaps_total") == 10
     assert value("imputed_values_total") == 12
+    assert value("unknown_categories_total") == 18
     assert value("streams_started_total") == 14
     assert value("streams_evicted_total", reason="idle") == 16
     assert value("streams_evicted_total", reason="capacity") == 18
@@ -109,6 +113,8 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
     assert value("state_records_total") == 4
     assert value("incident_states_forgotten_total") == 6
     assert value("rejected_total", reason="not_json") == 4
+    assert value("gated_total", gate="maintenance") == 6
+    assert value("gated_total", gate="data_quality") == 2
     assert value("alerts_total", kind="anomaly", status="opened", severity="major") == 2
     assert value("alerts_total", kind="anomaly", status="closed", severity="major") == 2
     assert value("reconstruction_error_sum") == pytest.approx(6.6, rel=1e-6)
@@ -130,6 +136,7 @@ def test_every_label_value_of_a_fixed_list_starts_at_zero() -> None:
         ("snapshot_ignored", "reason", tuple(Misfit)),
         ("recovered_partitions", "by", RECOVERED_BY),
         ("transactions", "result", RESULTS),
+        ("gated", "gate", GATES),
         ("delivery_errors", "action", ACTIONS),
     ):
         for value in values:
@@ -271,6 +278,7 @@ def test_partitions_and_streams_that_left_are_no_longer_scraped() -> None:
     assert "monitor_stream_score{" not in text
 
 
+@settings(deadline=None)
 @given(names=st.lists(st.text(max_size=20), unique=True, max_size=30))
 def test_no_stream_name_breaks_the_scrape(names: list[str]) -> None:
     registry, metrics = made()

@@ -17,7 +17,7 @@ from monitor.batch import Outcome, RawRecord
 from monitor.checkpoint import Checkpoint
 from monitor.incident_state import Loud, Maker, UnreadableStateError, from_bytes, to_bytes
 from monitor.pipeline import Pipeline
-from tests.test_pipeline import START, Last, episode, feeds, pipeline, record
+from tests.test_pipeline import CARELESS, START, Last, episode, feeds, pipeline, record
 
 
 class Log:
@@ -126,7 +126,7 @@ def other_model(names: Sequence[str] = ()) -> Last:
         if names
         else list(changed.manifest.features)
     )
-    changed._manifest = changed.manifest.model_copy(update={"score_over": "last", "features": tuple(features)})
+    changed._manifest = changed.manifest.model_copy(update={"metrics": {}, "features": tuple(features)})
     return changed
 
 
@@ -165,11 +165,11 @@ def test_other_features_begin_with_empty_windows_and_are_counted() -> None:
 
 def test_a_stream_that_cannot_be_rebuilt_keeps_its_incident_and_warms_up() -> None:
     log = Log(episode("s"))
-    first = assemble(config.Settings.model_validate({"recovery": {"max_replay": 0}}), Last())
+    first = assemble(config.Settings.model_validate({"recovery": {"max_replay": 0}, "quality": CARELESS}), Last())
     log.publish(first.process(log.records[:8]))
     log.commit = first.checkpoints({0: 8})[0]
     assert (log.commit.replay_from, log.commit.short) == (8, 1)
-    second = assemble(config.Settings.model_validate({"recovery": {"max_replay": 0}}), Last())
+    second = assemble(config.Settings.model_validate({"recovery": {"max_replay": 0}, "quality": CARELESS}), Last())
     log.take_over(second)
     outcome = second.process(log.records[8:9])
     assert [recovered.short for recovered in outcome.recovered] == [1]

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from monitor.batch import Float32
 from monitor.errors import MonitorError
 from monitor.model.dataset import Split
-from monitor.model.training import Progress, Series, Trained, choose_device, fit, prepare, train
+from monitor.model.fitting import choose_device
+from monitor.model.training import Progress, Series, Trained, fit, prepare, train
 from tests.models import FEATURES, START, series, tiny_settings, tiny_trained, waves
 
 torch.set_num_threads(1)
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
-    return dict(trained.scorer.network.state_dict())
+    return dict(trained.scorer.model.state_dict())
 
 
 def same(left: Trained, right: Trained) -> bool:
@@ -66,9 +67,10 @@ def test_the_scaler_is_that_of_the_fitting_rows_alone() -> None:
     split = prepare([one], FEATURES, tiny_settings())
     fitting = one.values[: int(400 * 0.6)].astype(np.float64)
     assert np.allclose(split.mean, fitting.mean(0))
-    assert np.allclose(split.scale, fitting.std(0))
-    assert np.array_equal(split.minimum, fitting.min(0).astype(np.float32))
-    assert np.array_equal(split.maximum, fitting.max(0).astype(np.float32))
+    assert np.allclose([feature.shift for feature in split.features], fitting.mean(0))
+    assert np.allclose([feature.scale for feature in split.features], fitting.std(0))
+    assert [feature.minimum for feature in split.features] == fitting.min(0).tolist()
+    assert [feature.maximum for feature in split.features] == fitting.max(0).tolist()
 
 
 def test_the_usual_interval_is_the_median_and_a_gap_is_ten_of_them() -> None:
@@ -106,7 +108,7 @@ def test_a_constant_column_has_scale_one_and_is_said() -> None:
     values = waves(400, 3)
     values[:, 1] = 0.1
     split = prepare([Series("s", series(400).time, values)], FEATURES, tiny_settings())
-    assert split.scale[1] == 1
+    assert split.features[1].scale == 1
     assert split.warnings == (
         "Constant in the fitting rows, so any change in them counts in full: b. "
         "Leave out what is no measurement, such as a label.",
@@ -118,7 +120,7 @@ def test_columns_at_the_end_of_float32_have_a_finite_scaler() -> None:
     values[:, 0] = np.where(np.arange(400) % 2, 1, -1) * np.finfo(np.float32).max
     split = prepare([Series("s", series(400).time, values)], FEATURES, tiny_settings())
     assert np.isfinite(split.mean).all()
-    assert np.isfinite(split.scale).all()
+    assert np.isfinite([(feature.shift, feature.scale) for feature in split.features]).all()
 
 
 def _with(one: Series, values: Float32) -> Series:
@@ -237,7 +239,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_rest() -> None:
     assert fitted.validation_loss == min(loss for loss in by_epoch.values() if loss is not None)
     # The weights returned are those of the best epoch, not of the last: the same run cut there gives them too.
     cut = fit(split, settings_.model_copy(update={"epochs": fitted.best_epoch}))
-    assert all(torch.equal(v, cut.network.state_dict()[k]) for k, v in fitted.network.state_dict().items())
+    assert all(torch.equal(v, cut.model.state_dict()[k]) for k, v in fitted.model.state_dict().items())
 
 
 def test_stopping_keeps_the_best_epoch_so_far() -> None:
@@ -251,7 +253,7 @@ def test_stopping_keeps_the_best_epoch_so_far() -> None:
     )
     whole = fit(split, tiny_settings(epochs=2))
     assert (stopped.epochs, stopped.best_epoch) == (2, whole.best_epoch)
-    assert all(torch.equal(v, whole.network.state_dict()[k]) for k, v in stopped.network.state_dict().items())
+    assert all(torch.equal(v, whole.model.state_dict()[k]) for k, v in stopped.model.state_dict().items())
 
 
 def test_stopping_before_an_epoch_ended_is_an_error() -> None:
@@ -261,7 +263,8 @@ def test_stopping_before_an_epoch_ended_is_an_error() -> None:
 
 def test_a_loss_that_is_no_number_says_what_to_lower() -> None:
     split = prepare([series(400)], FEATURES, tiny_settings())
-    broken = replace(split, mean=np.full(3, np.nan, np.float32))
+    features = tuple(feature.model_copy(update={"shift": np.nan}) for feature in split.features)
+    broken = replace(split, features=features)
     with pytest.raises(MonitorError) as caught:
         fit(broken, tiny_settings())
     assert str(caught.value) == (

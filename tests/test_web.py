@@ -327,7 +327,7 @@ def named(name: str) -> Status:
         topics=(name, name, name, name),
         recovery=f"{name} is being recovered",
         stopped=f"{name} stopped it",
-        open_incidents=(OpenIncident(name, 0, "major", math.inf, math.nan),),
+        open_incidents=(OpenIncident(name, 0, name, "major", math.inf, math.nan),),
         last_rejects=(SeenReject(name, name, name, 0, 1),),
         worst=(StreamScore(name, math.inf),),
         warming=(WarmingStream(name, 1, 2),),

@@ -14,16 +14,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from monitor.config.brokers import Kafka, Sasl, Tls, Topics, TopicSpec
-from monitor.config.learning import Training
+from monitor.config.judging import Gates, Maintenance, Quality
+from monitor.config.learning import FeatureRule, Training
 from monitor.config.section import Count, Seconds, Section
 
 __all__ = [
     "DeadLetters",
     "Events",
+    "FeatureRule",
+    "Gates",
     "Incidents",
     "Kafka",
     "Log",
+    "Maintenance",
     "Model",
+    "Quality",
     "Recovery",
     "Sasl",
     "Section",
@@ -193,6 +198,8 @@ class Settings(Section):
     dead_letters: DeadLetters = DeadLetters()
     windows: Windows = Windows()
     incidents: Incidents = Incidents()
+    gates: Gates = Gates()
+    quality: Quality = Quality()
     recovery: Recovery = Recovery()
     training: Training = Training()
     web: Web = Web()
@@ -200,6 +207,6 @@ class Settings(Section):
 
     def digest(self) -> str:
         """SHA-256 over the settings that can change an alert; addresses, ports and logs are not among them."""
-        shaping = self.model_dump(mode="json", include={"events", "windows", "incidents"})
+        shaping = self.model_dump(mode="json", include={"events", "windows", "incidents", "gates", "quality"})
         shaping["model"] = {"runtime": self.model.runtime, "threshold": self.model.threshold}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

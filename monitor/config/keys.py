@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (str, "text"),
 )
 _BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
+_FREE: KeyPath = ("kafka", "options")  # a map whose names are the client's own
 _SECRET_NAME = re.compile(r"password|secret|token|key|credential", re.IGNORECASE)
 
 
@@ -42,6 +43,8 @@ class Key:
     choices: tuple[str, ...] = ()
     bounds: tuple[str, ...] = ()  # "at least 1", in words
     text_values: bool = False  # a map whose values are text, taken from the environment as they stand
+    scalar: Kind | None = None  # of a list: what may stand there instead of one
+    items: tuple[Key, ...] = ()  # of a list of sections: the keys that each of them has
 
     @property
     def dotted(self) -> str:
@@ -63,7 +66,7 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
         key = KEYS.get(tuple(str(part) for part in path[:length]))
         if key is not None and key.kind == "secret":
             return True
-        if key is not None and key.kind == "map":
+        if key is not None and key.path == _FREE:
             return any(_SECRET_NAME.search(str(part)) for part in path[length:])
     return False
 
@@ -80,7 +83,10 @@ def masked(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, bool]:
-    """The plain type inside `Annotated` and `| None`, and whether null is allowed; constraints go into `metadata`."""
+    """The plain type inside `Annotated` and `| None`, and whether null is allowed; constraints go into `metadata`.
+
+    Of something or a list of it the union is left as it is.
+    """
     nullable = False
     while True:
         origin = get_origin(annotation)
@@ -89,8 +95,11 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, bool]:
             for item in extra:
                 metadata.extend(item.metadata if isinstance(item, FieldInfo) else [item])
         elif origin in (Union, UnionType):
-            (annotation,) = (part for part in get_args(annotation) if part is not type(None))
-            nullable = True
+            parts = [part for part in get_args(annotation) if part is not type(None)]
+            nullable |= len(parts) < len(get_args(annotation))
+            if len(parts) > 1:
+                return Union[tuple(parts)], nullable  # noqa: UP007  of a list of types there is no other way
+            annotation = parts[0]
         else:
             return annotation, nullable
 
@@ -105,14 +114,32 @@ def _key(path: KeyPath, field: FieldInfo, default: Any) -> Key:
     origin = get_origin(plain)
     if origin is Literal:
         return Key(path, "choice", nullable, default, meaning, choices=get_args(plain))
-    if origin is list:
-        return Key(path, "list", nullable, default, meaning)
+    if origin in (Union, UnionType):
+        single, several = (_unwrap(part, metadata)[0] for part in get_args(plain))
+        return Key(path, "list", nullable, default, meaning, scalar=_kind(single), items=_items(several, path))
+    if origin in (list, tuple):
+        return Key(path, "list", nullable, default, meaning, items=_items(plain, path))
     if origin is dict:
         return Key(path, "map", nullable, default, meaning, text_values=get_args(plain)[1] is str)
     if issubclass(plain, BaseModel):
         return Key(path, "section", nullable, default, meaning or plain.__doc__ or "")
-    kind = next(kind for parent, kind in _KINDS if issubclass(plain, parent))
-    return Key(path, kind, nullable, default, meaning, bounds=bounds)
+    return Key(path, _kind(plain), nullable, default, meaning, bounds=bounds)
+
+
+def _kind(plain: type) -> Kind:
+    return next(kind for parent, kind in _KINDS if issubclass(plain, parent))
+
+
+def _items(plain: Any, path: KeyPath) -> tuple[Key, ...]:
+    """The keys of what a list holds, where those are sections."""
+    held = _unwrap(get_args(plain)[0], [])[0]
+    if not (isinstance(held, type) and issubclass(held, BaseModel)):
+        return ()
+    fields = held.model_fields.items()
+    return tuple(
+        _key((*path, field.alias or name), field, field.get_default(call_default_factory=True))
+        for name, field in fields
+    )
 
 
 def _walk(model: BaseModel, path: KeyPath) -> Iterator[Key]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config import Settings, strictyaml
@@ -122,7 +122,11 @@ def describe(settings: Settings, origins: Mapping[strictyaml.Place, Origin] | No
 def _as_text(value: Any) -> str:
     if isinstance(value, str | Path):
         return str(value) if str(value).isprintable() else json.dumps(str(value))
-    return json.dumps(value, default=str)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else str(value)
 
 
 def _at(settings: Settings, path: KeyPath) -> Any:

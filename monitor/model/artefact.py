@@ -136,11 +136,15 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
         raise ArtefactError(
             f"{path} must name the files {names(FILES)}, not {names(sorted(manifest.files)) or 'none'}", again
         )
-    if len(manifest.features) != manifest.architecture.features:
+    channels = sum(max(1, len(feature.categories)) for feature in manifest.features)
+    if {channels, *map(len, manifest.scoring.units)} != {manifest.architecture.channels}:
         raise ArtefactError(
-            f"{path} describes {len(manifest.features)} features for a network of {manifest.architecture.features}",
-            again,
+            f"{path} describes features of {channels} channels for a network of {manifest.architecture.channels}", again
         )
+    if len(manifest.scoring.units) != len(manifest.scoring.spans) or not manifest.features:
+        raise ArtefactError(f"{path} has no unit of error for each span", again)
+    if manifest.scoring.last > manifest.architecture.window:
+        raise ArtefactError(f"{path} scores the last {manifest.scoring.last} events of a shorter window", again)
     if len(set(manifest.feature_names)) < len(manifest.feature_names):
         raise ArtefactError(f"{path} has two features of one name", again)
     return manifest

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.batch import Float32, Float64, Int64
+from monitor.categories import Codes
 from monitor.config import Training
 from monitor.errors import MonitorError
 from monitor.imputation import impute
+from monitor.model import scaling
+from monitor.model.manifest import Feature
 
 PARTS = ("fitting", "validation", "calibration")
 GAP_INTERVALS = 10
 """A silence longer than this many usual intervals is a gap, unless a limit is given."""
+MOST_CATEGORIES = 1000
+"""Of one feature: each is a channel of the network."""
 NAMED = 8
 """Most names an error or a warning lists."""
 
@@ -38,15 +44,15 @@ class Series:
 class Split:
     """The rows once, and the first row of every window of each part: windows are gathered when they are needed."""
 
-    rows: Float32  # (R, F) source units, NaN where a value is missing, stream after stream
+    rows: Float32  # (R, F) source units, NaN where a value is missing, stream after stream; for rates, the step too
+    time: Float64  # (R,) s since the Unix epoch
+    stream: Int64  # (R,) whose row it is, by its place among the streams
     window: int  # T
     fit: Int64  # (n,) first rows
     validation: Int64
     calibration: Int64
-    mean: Float32  # (F,) of the fitting rows, source units
-    scale: Float32  # (F,) their standard deviation, 1 where a column is constant
-    minimum: Float32  # (F,)
-    maximum: Float32  # (F,)
+    features: tuple[Feature, ...]
+    mean: Float32  # one for each column of the rows: what stands in for a missing value, source units
     streams: int
     first_time: float  # s since the Unix epoch
     last_time: float
@@ -58,23 +64,39 @@ class Split:
         """The windows (n, T, F) that begin at rows `first` (n,), without NaN."""
         return impute(self.rows[first[:, None] + np.arange(self.window)], self.mean)
 
+    @property
+    def channels(self) -> int:
+        """G, what a network sees of a row."""
+        return sum(max(1, len(feature.categories)) for feature in self.features)
+
 
 def prepare(
-    series: Sequence[Series], feature_names: Sequence[str], settings: Training, max_gap: float | None = None
+    series: Sequence[Series],
+    feature_names: Sequence[str],
+    settings: Training,
+    max_gap: float | None = None,
+    units: Mapping[str, str] = MappingProxyType({}),
+    categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Split:
     """Split every series in time: fitting rows first, then validation, calibration last.
 
     A window belongs to a part only when all its rows do, so the T-1 windows across each border are dropped, and so
-    are those across a gap longer than `max_gap` seconds (default: ten median intervals). Raises `MonitorError`
-    where there is nothing to learn from.
+    are those across a gap longer than `max_gap` seconds (default: ten median intervals). `units` and `categories` by
+    feature, where there are any; of a category the values are codes, places in its `categories`, of which those that
+    the fitting rows have are learned. Raises `MonitorError` where there is nothing to learn from.
     """
     _check_shapes(series, feature_names)
+    _check_kinds(feature_names, settings, categories)
     series, late = _in_order([one for one in series if len(one.time)])
     total = sum(len(one.time) for one in series)
     if not total:
         raise MonitorError("there are no rows to train on", "Check the path, the topic or the time range.")
+    names_of = sorted({one.stream for one in series})
     time = np.concatenate([one.time for one in series])  # (R,)
-    values = np.concatenate([one.values for one in series]).astype(np.float32)  # (R, F)
+    rates = any(settings.rule(name).change == "rate" for name in feature_names)
+    rows = np.empty((total, len(feature_names) + rates), np.float32)
+    values = rows[:, : len(feature_names)]  # (R, F)
+    np.concatenate([one.values for one in series], out=values)
     values[~np.isfinite(values)] = np.nan
 
     opens = np.zeros(total, np.bool_)  # (R,) first row of a series
@@ -87,25 +109,42 @@ def prepare(
     starts = _starts(first, part, settings.window)
     _check_enough(starts, total, len(series), settings, gap)
 
-    fitting = values[part == 0]  # (n, F)
-    _check_columns(fitting, feature_names)
-    mean, scale, constant = _scaler(fitting)
+    fitting = part == 0
+    _check_columns(values, fitting, feature_names)
+    features, constant = [], []
+    for place, name in enumerate(feature_names):
+        unit = units.get(name, "")
+        if name in categories:
+            values[:, place], known = _learned(name, values[:, place], fitting, categories[name])
+            feature = scaling.category(name, unit, values[fitting, place].astype(np.float64), known)
+            same = len(known) == 1
+        else:
+            column = values[fitting, place].astype(np.float64)  # (n,)
+            rule = settings.rule(name)
+            feature, same = scaling.number(name, unit, column, step[fitting], first[fitting], rule, settings.scaling)
+        features.append(feature)
+        constant += [name] if same else []
+    mean = [feature.mean for feature in features]
+    if rates:
+        # As the service has it: of a row after a gap nothing is known of the row before, and nothing reads it.
+        rows[:, -1] = np.where(first, 0, step)
+        mean.append(0.0)
     return Split(
-        rows=values,
+        rows=rows,
+        time=time,
+        stream=np.repeat([names_of.index(one.stream) for one in series], [len(one.time) for one in series]),
         window=settings.window,
         fit=starts[0],
         validation=starts[1],
         calibration=starts[2],
-        mean=mean,
-        scale=scale,
-        minimum=np.nanmin(fitting, axis=0),
-        maximum=np.nanmax(fitting, axis=0),
-        streams=len({one.stream for one in series}),
+        features=tuple(features),
+        mean=np.array(mean, np.float32),
+        streams=len(names_of),
         first_time=float(time.min()),
         last_time=float(time.max()),
         interval=interval,
         max_gap=float(gap),
-        warnings=_warnings(late, [name for name, same in zip(feature_names, constant, strict=True) if same]),
+        warnings=_warnings(late, constant, _unused(feature_names, settings)),
     )
 
 
@@ -125,6 +164,31 @@ def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> Non
             raise MonitorError(
                 f"stream {one.stream!r} has rows without a time", "Map the time column, or remove those rows."
             )
+
+
+def _check_kinds(feature_names: Sequence[str], settings: Training, categories: Mapping[str, tuple[str, ...]]) -> None:
+    for name in feature_names:
+        if settings.is_category(name) != (name in categories):
+            raise ValueError(f"feature {name!r}: its rule and its values do not agree whether it is a category")
+
+
+def _learned(
+    name: str, codes: Float32, fitting: NDArray[np.bool_], categories: tuple[str, ...]
+) -> tuple[Float32, tuple[str, ...]]:
+    """Codes (R,) among `categories` -> codes among those of the fitting rows, sorted by name; and those."""
+    given = np.flatnonzero(~np.isnan(codes))
+    seen = np.unique(codes[fitting & ~np.isnan(codes)]).astype(np.int64)
+    known = tuple(sorted(categories[code] for code in seen.tolist()))
+    if len(known) > MOST_CATEGORIES:
+        raise MonitorError(
+            f"feature {name!r} has {len(known)} values in the fitting rows, a category has at most {MOST_CATEGORIES}",
+            "Leave the feature out, or group its values before they get here.",
+        )
+    places = Codes(known)
+    code_of = np.array([places[category] for category in categories], np.float32)
+    result = codes.copy()
+    result[given] = code_of[codes[given].astype(np.int64)]
+    return result, known
 
 
 def _in_order(series: Sequence[Series]) -> tuple[list[Series], int]:
@@ -154,21 +218,8 @@ def _starts(first: NDArray[np.bool_], part: Int64, window: int) -> tuple[Int64, 
     return fit, validation, calibration
 
 
-def _scaler(fitting: Float32) -> tuple[Float32, Float32, NDArray[np.bool_]]:
-    """Mean and standard deviation (F,), and which columns are constant; in float64, so that no sum overflows."""
-    wide = fitting.astype(np.float64)
-    mean = np.nanmean(wide, axis=0)
-    scale = np.nanstd(wide, axis=0)
-    limit = np.finfo(np.float32)
-    # Not by scale == 0: the mean of equal values may be off by a rounding.
-    constant: NDArray[np.bool_] = np.equal(np.nanmin(fitting, axis=0), np.nanmax(fitting, axis=0))
-    constant |= scale < limit.tiny
-    scale = np.where(constant, 1.0, np.minimum(scale, limit.max))
-    return mean.astype(np.float32), scale.astype(np.float32), constant
-
-
-def _check_columns(fitting: Float32, feature_names: Sequence[str]) -> None:
-    empty = [feature_names[column] for column in np.flatnonzero(np.isnan(fitting).all(axis=0)).tolist()]
+def _check_columns(values: Float32, fitting: NDArray[np.bool_], feature_names: Sequence[str]) -> None:
+    empty = [name for place, name in enumerate(feature_names) if np.isnan(values[fitting, place]).all()]
     if empty:
         raise MonitorError(
             f"no fitting row has a value for {names(empty)}",
@@ -191,8 +242,16 @@ def _check_enough(
     )
 
 
-def _warnings(late: int, constant: Sequence[str]) -> tuple[str, ...]:
+def _unused(feature_names: Sequence[str], settings: Training) -> list[str]:
+    """Patterns of the rules that no feature comes under."""
+    used = [settings.rule(name) for name in feature_names]
+    return [rule.match for rule in settings.features if rule not in used]
+
+
+def _warnings(late: int, constant: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
     found = []
+    if unused:
+        found.append(f"No feature comes under these rules of training.features: {names(unused)}.")
     if late:
         found.append(f"{late} rows were not later than the row before them in their stream and were left out.")
     if constant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,13 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch.jit._trace import TracerWarning
 
-from monitor.batch import Float32
+from monitor.batch import Float32, Float64
 from monitor.errors import MonitorError
 from monitor.model import artefact
-from monitor.model.manifest import Manifest
-from monitor.model.objectives import Scorer
+from monitor.model.manifest import Feature, Manifest
+from monitor.model.scorer import OUTPUTS, Scorer
 from monitor.model.training import Trained
 
-OUTPUTS = ("error", "feature_error", "expected")
 TOLERANCE = 1e-5
 """Largest difference between the runtimes, of values in standardised units, relative to max(1, |value|)."""
 OPSET = 17
@@ -39,9 +39,9 @@ def save(trained: Trained, folder: Path) -> Manifest:
     """Exports, checks, writes; returns the manifest with the digests. Raises `ArtefactError` or `MonitorError`."""
     artefact.replaceable(folder)
     draft = trained.manifest_draft
-    graph = to_onnx(trained.scorer, draft.architecture.window, draft.architecture.features)
+    graph = to_onnx(trained.scorer, draft.architecture.window)
     check(trained.scorer, graph, trained.examples)
-    weights = {name: tensor.contiguous() for name, tensor in trained.scorer.network.state_dict().items()}
+    weights = {name: tensor.contiguous() for name, tensor in trained.scorer.model.state_dict().items()}
     libraries = {**draft.libraries, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
     return artefact.write(
         folder,
@@ -50,8 +50,9 @@ def save(trained: Trained, folder: Path) -> Manifest:
     )
 
 
-def to_onnx(scorer: Scorer, window: int, features: int) -> bytes:
-    """The graph: `windows` float32 (W, T, F), any W -> `error` (W,), `feature_error` (W, F), `expected` (W, F).
+def to_onnx(scorer: Scorer, window: int) -> bytes:
+    """The graph: `windows` float32 (W, T, F), any W -> `error` (W,), `feature_error` (W, F), `expected` (W, F),
+    `code` (W, C).
 
     The same scorer gives the same bytes. One file: the weights are inside.
     """
@@ -61,7 +62,7 @@ def to_onnx(scorer: Scorer, window: int, features: int) -> bytes:
             warnings.filterwarnings("ignore", message, category)
         torch.onnx.export(
             scorer,
-            (torch.zeros(2, window, features),),  # two: a batch of one would be taken for a constant
+            (torch.zeros(2, window, scorer.front.columns),),  # two: a batch of one would be taken for a constant
             path,
             input_names=["windows"],
             output_names=list(OUTPUTS),
@@ -75,21 +76,52 @@ def to_onnx(scorer: Scorer, window: int, features: int) -> bytes:
 def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
     """Raises `MonitorError` unless ONNX Runtime and torch agree on `examples` (n, T, F) and on extreme windows."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    features = scorer.front.features
     windows = np.concatenate([examples, extremes(examples)])  # (W, T, F)
-    unit = scorer.network.scale.numpy()  # (F,)
+    longest = 1.0
+    if scorer.front.timed:
+        windows[len(examples) :, :, -1] = examples[0, :, -1]  # no value of an event: a window store does not overdo it
+        longest = max(longest, float(examples[:, 1:, -1].max()))
+    own = 1 / scorer.units.numpy().min(axis=0)  # (G,) what a standardised difference of 1 is as an error
+    scales = [feature.scale * (longest if feature.change == "rate" else 1) for feature in features]
+    ranges = [0 if feature.log1p else feature.maximum - feature.minimum for feature in features]
+    smallest = {
+        "error": own.mean(),
+        "feature_error": own.max(),
+        "expected": np.maximum(scales, ranges)[_numbers(features)],
+        "code": 1.0,
+    }
     for batch in (windows, windows[:1]):
         served = session.run(list(OUTPUTS), {"windows": batch})
         with torch.inference_mode():
             reference = [output.numpy() for output in scorer(torch.from_numpy(batch))]
-        for name, left, right in zip(OUTPUTS, served, reference, strict=True):
-            scale = np.maximum(unit if name == "expected" else 1.0, np.abs(right))
-            worst = float(np.max(np.abs(left.astype(np.float64) - right) / scale))
+        for name, *both in zip(OUTPUTS, served, reference, strict=True):
+            left, right = (_comparable(one, features) if name == "expected" else one for one in both)
+            # Relative to the largest of a window: what large values cancel to has the rounding of the large ones.
+            largest = np.abs(right).reshape(len(right), -1).max(axis=1, initial=0.0)
+            scale = np.maximum(smallest[name], largest.reshape(-1, *[1] * (right.ndim - 1)))
+            worst = float(np.max(np.abs(left.astype(np.float64) - right) / scale, initial=0.0))
             if not worst <= TOLERANCE:  # NaN is no agreement
                 raise MonitorError(
                     f"the exported graph and torch differ by {worst:.1e} in {name} (allowed: {TOLERANCE:.0e})",
                     "Nothing was written. This is a fault of the exporter or the runtime for this network: train with "
                     "other settings of hidden, layers or window, and report it.",
                 )
+
+
+def _numbers(features: Sequence[Feature]) -> list[int]:
+    return [place for place, feature in enumerate(features) if not feature.categories]
+
+
+def _comparable(expected: Float32, features: Sequence[Feature]) -> Float64:
+    """What is expected (W, F) as numbers (W, ...) whose rounding is that of the network.
+
+    The likelier of two equally likely categories is decided by a last bit, and an exponential makes that bit many.
+    """
+    wide = expected.astype(np.float64)
+    logged = [feature.log1p for feature in features]
+    wide[:, logged] = np.sign(wide[:, logged]) * np.log1p(np.abs(wide[:, logged]))
+    return wide[:, _numbers(features)]
 
 
 def extremes(examples: Float32) -> Float32:

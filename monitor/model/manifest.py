@@ -4,47 +4,63 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-FORMAT_VERSION = 1
+from monitor.categories import Codes
+from monitor.model.architecture import Design
+from monitor.model.part import Part
 
+FORMAT_VERSION = 2
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Method = Literal["quantile", "incidents", "tail", "largest", "saturated"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Feature(Part):
+    """A feature of the events, and how it becomes channels: see `front`. In source units where nothing else is said."""
+
     name: str
     unit: str = ""
-    mean: Annotated[
-        float, Field(allow_inf_nan=False)
-    ]  # of the fitting rows, source units; the network subtracts it, and it is what a missing value begins with
-    scale: Annotated[
-        float, Field(gt=0, allow_inf_nan=False)
-    ]  # standard deviation of the fitting rows (1 where that is 0), source units; the network divides by it
-    minimum: float  # of the fitting rows, source units
+    categories: tuple[str, ...] = ()  # the values of one that is no number; its code is the place here, -1 unknown
+    clip: tuple[Finite, Finite] | None = None
+    log1p: bool = False
+    change: Literal["none", "difference", "rate"] = "none"
+    mean: Finite  # of the fitting rows, or the commonest category: what stands in for a missing value
+    shift: Finite = 0.0  # of the transformed value; the network sees (value - shift) / scale
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    minimum: float  # of the fitting rows
     maximum: float
+    still: int | None = None  # longest run of events with one and the same value; of a number
 
 
-class Architecture(Part):
-    network: Literal["lstm"]
-    features: int  # F
-    window: int  # T, events
-    hidden: int
-    layers: int
-    code: int
-    dropout: float
+def timed(features: Iterable[Feature]) -> bool:
+    """Whether a window has one more column than features: the seconds since the event before, which rates need."""
+    return any(feature.change == "rate" for feature in features)
+
+
+class Scoring(Part):
+    """How errors of channels and events become one number."""
+
+    spans: Annotated[tuple[Literal["window", "last"], ...], Field(min_length=1)]  # of several, the mean
+    last: Annotated[int, Field(ge=1)] = 1  # events of the span `last`
+    units: tuple[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], ...]
+    """For each span, each channel's own error on held-out normal windows."""
+    over_features: Literal["mean", "max"] = "mean"
+    """The error of a window is the mean over its features' errors, or the largest of them."""
 
 
 class Calibration(Part):
-    method: Literal["quantile"] = "quantile"
+    method: Method  # see `calibration.budget`
     threshold: Annotated[
         float, Field(gt=0, allow_inf_nan=False)
     ]  # same unit as the error; anomalous is error > threshold
-    quantile: float  # of the calibration windows' errors
-    alerts_per_stream_per_day: float | None  # the budget the quantile follows from
+    quantile: Annotated[float, Field(gt=0, le=1)]  # share of the calibration windows' errors at or below it
+    alerts_per_stream_per_day: float | None  # the budget, in incidents; None where the quantile was given
+    expected: tuple[float, float, float] | None  # incidents per stream per day: 95 % range and, in the middle, the rate
     windows: int  # calibration windows, none of them used for fitting
     windows_per_stream_per_day: float  # at the usual interval, every event scored
 
@@ -60,7 +76,6 @@ class TrainingRecord(Part):
     max_gap: Annotated[
         float, Field(gt=0, allow_inf_nan=False)
     ]  # s; a longer silence splits the training rows, and is the service's default
-    loss: str
     optimiser: str
     learning_rate: float
     epochs: int
@@ -72,9 +87,9 @@ class TrainingRecord(Part):
 
 class Manifest(Part):
     format_version: int = FORMAT_VERSION
-    architecture: Architecture
+    architecture: Design
     features: tuple[Feature, ...]
-    score_over: Literal["window", "last"]
+    scoring: Scoring
     calibration: Calibration
     training: TrainingRecord
     metrics: dict[str, float]  # train_loss, validation_loss, validation_error, calibration_error, ...
@@ -84,6 +99,25 @@ class Manifest(Part):
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def columns(self) -> int:
+        """Of a window: the features, and the seconds since the event before where rates need them."""
+        return len(self.features) + timed(self.features)
+
+    @property
+    def codes(self) -> dict[str, Codes]:
+        """Of each feature that is a category."""
+        return {feature.name: Codes(feature.categories) for feature in self.features if feature.categories}
+
+    @property
+    def layout(self) -> tuple[str, ...]:
+        """What windows of before must have been made of to fit: names, codes and columns, in their order.
+
+        The separators are in no feature's name.
+        """
+        parts = [(feature.name, *(f"\x1e{value}" for value in feature.categories)) for feature in self.features]
+        return (*chain.from_iterable(parts), *(["\x1dseconds"] if timed(self.features) else []))
 
     @property
     def digest(self) -> str:

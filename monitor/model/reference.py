@@ -9,9 +9,9 @@ from safetensors.torch import load as from_safetensors
 
 from monitor.batch import Float32, Scores
 from monitor.errors import ArtefactError
-from monitor.model import networks
+from monitor.model import designs
 from monitor.model.artefact import WEIGHTS, Artefact
-from monitor.model.objectives import Scorer
+from monitor.model.scorer import Scorer
 
 
 class TorchDetector:
@@ -25,29 +25,29 @@ class TorchDetector:
 
     def __init__(self, artefact: Artefact, threads: int) -> None:
         self.manifest = artefact.manifest
-        architecture = artefact.manifest.architecture
-        network = networks.build(architecture)
+        manifest = artefact.manifest
+        model = designs.build(manifest.architecture)
         try:
-            network.load_state_dict(from_safetensors(artefact.weights))
+            model.load_state_dict(from_safetensors(artefact.weights))
         except (SafetensorError, RuntimeError) as error:
             raise ArtefactError(
                 f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}",
                 "Train the model again, or restore the folder from where it was copied.",
             ) from error
         torch.set_num_threads(threads)  # of the whole process: torch has no other way
-        self._scorer = Scorer(network, artefact.manifest.score_over).eval()
-        self._window = torch.zeros(1, architecture.window, architecture.features)  # (1, T, F)
+        self._scorer = Scorer(manifest.features, manifest.architecture.window, model, manifest.scoring).eval()
+        self._window = torch.zeros(1, manifest.architecture.window, self._scorer.front.columns)  # (1, T, F)
         self._values: Float32 = self._window.numpy()  # the same memory
 
     def score(self, windows: Float32) -> Scores:
         """Windows (W, T, F) in source units, no NaN; W may be 0."""
-        count, _, features = windows.shape
+        count, features = len(windows), self._scorer.front.inputs
         error = np.empty(count, np.float32)
         feature_error, expected = np.empty((2, count, features), np.float32)
         with torch.inference_mode():
             for row in range(count):
                 self._values[0] = windows[row]
-                outputs = self._scorer(self._window)
+                outputs = self._scorer(self._window)[:3]
                 error[row], feature_error[row], expected[row] = (output[0].numpy() for output in outputs)
         return Scores(error, feature_error, expected)
 

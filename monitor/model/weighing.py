@@ -1,0 +1,64 @@
+"""What a channel's error is worth: it is measured in units of the model's own error on held-out normal windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+
+from monitor.batch import Float32, Int64
+from monitor.config import Training
+from monitor.model.dataset import Split
+from monitor.model.fitting import batches, gather
+from monitor.model.manifest import Scoring
+from monitor.model.reconstructor import Reconstructor
+from monitor.model.scorer import Scorer
+
+FLOOR = 0.1
+"""A channel's unit is at least this share of the mean over the channels: one that is always met exactly, such as a
+constant, would turn any rounding into an alarm."""
+LEAST = 1e-6
+"""And at least this; errors are squares of standardised values, or logarithms of likelihoods."""
+SPANS: Mapping[str, tuple[Literal["window", "last"], ...]] = {
+    "window": ("window",),
+    "last": ("last",),
+    "both": ("window", "last"),
+}
+
+
+def weighed(
+    model: Reconstructor, split: Split, settings: Training, over_features: Literal["mean", "max"] = "mean"
+) -> tuple[Scorer, float]:
+    """The scorer whose unit is each channel's own error on the validation windows, which were not fitted.
+
+    With `score_units: one`, all units are 1. And the mean of those errors: of squares, 1 is what a model has that
+    answers the mean.
+    """
+    spans = SPANS[settings.score_over]
+    ones = ((1.0,) * split.channels,) * len(spans)
+    scoring = Scoring(spans=spans, last=settings.score_last, over_features=over_features, units=ones)
+    plain = Scorer(split.features, split.window, model, scoring)
+    rows, mean = torch.from_numpy(split.rows), torch.from_numpy(split.mean)
+    sums = np.zeros((len(spans), split.channels))  # (spans, G)
+    with torch.inference_mode():
+        for some in batches(split.validation):
+            z = plain.front(gather(rows, some, split.window, mean))  # (B, T, G)
+            channels = plain.over_time(plain.model.error(z, plain.model.reconstruct(z)))
+            sums += np.stack([one.numpy().sum(axis=0, dtype=np.float64) for one in channels])
+    own = sums / len(split.validation)
+    if settings.score_units == "one":
+        return plain.eval(), float(own.mean())
+    units = np.maximum(own, max(LEAST, FLOOR * own.mean()))
+    found = tuple(tuple(one) for one in units.astype(np.float32).tolist())
+    weighted = scoring.model_copy(update={"units": found})
+    return Scorer(split.features, split.window, model, weighted).eval(), float(own.mean())
+
+
+def errors(scorer: Scorer, split: Split, first: Int64) -> Float32:
+    """The error (n,) of the windows that begin at rows `first` (n,)."""
+    rows, mean = torch.from_numpy(split.rows), torch.from_numpy(split.mean)
+    with torch.inference_mode():
+        parts = [scorer(gather(rows, some, split.window, mean))[0] for some in batches(first)]
+    return torch.cat(parts).numpy()
