@@ -202,7 +202,7 @@ class Bench:
 def make_model(folder: Path) -> Path:
     """One epoch on made-up rows: the weights do not matter for the time a forward pass takes, the shape does."""
     made = rows(3000)
-    settings = Training(window=WINDOW, hidden=HIDDEN, code=4, epochs=1, quantile=0.999, device="cpu")
+    settings = Training(window=WINDOW, hidden=[HIDDEN], code=4, epochs=1, quantile=0.999, device="cpu")
     trained = train([Series("s", np.arange(3000.0), made.astype(np.float32))], NAMES, {}, settings, source="made up")
     save(trained, folder)
     return folder

@@ -158,7 +158,7 @@ def make_model(folder: Path) -> Path:
     """One epoch on made-up rows: the weights do not matter for the time a forward pass takes, the shape does."""
     rng = np.random.default_rng(0)
     time_of = INTERVAL * np.arange(TRAINING_ROWS, dtype=np.float64)
-    settings = Training(window=WINDOW, hidden=HIDDEN, epochs=1, quantile=0.999, device="cpu")
+    settings = Training(window=WINDOW, hidden=[HIDDEN], epochs=1, quantile=0.999, device="cpu")
     trained = train([Series("s", time_of, rows(rng, np.arange(TRAINING_ROWS)))], NAMES, {}, settings, source="made up")
     save(trained, folder)
     return folder

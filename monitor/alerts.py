@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
@@ -19,6 +19,8 @@ EVENT_TYPE = "monitor.alert.v1"
 Kind = Literal["anomaly", "data_quality", "drift"]
 Status = Literal["opened", "updated", "closed"]
 Severity = Literal["warning", "major", "critical"]
+Cause = Literal["stuck", "unit_jump", "missing", "out_of_range", "gap", "clock_skew", "sampling_rate"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 Reason = Literal["recovered", "idle", "evicted", "model_changed", "settings_changed"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "major", "critical")
 
@@ -51,7 +53,14 @@ class Feature(_Part):
     expected: Measured
     """What the model reconstructed in its place, source units."""
     contribution: Measured
-    """Share of the error at the peak, 0 to 1; over all features of the model the shares add up to 1."""
+    """Share of the error at the peak, 0 to 1; over all features of the model the shares add up to 1. Of a fault of the
+    data: equal shares of the features that have it."""
+    unit: str = ""
+    """As it was named in training; empty where it was not."""
+    observed_category: str | None = None
+    """Of a category, whose numbers are places among the values of training: the value, null where it was unknown."""
+    expected_category: str | None = None
+    """The value that was expected; null for a number."""
 
 
 class Evidence(_Part):
@@ -76,6 +85,7 @@ class Alert(_Part):
     incident: str
     """Identity of the incident, shared by all its messages."""
     kind: Kind
+    """anomaly: the process is not as it was in training. data_quality: its data cannot be trusted."""
     status: Status
     reason: Reason | None
     """Why it closed: normal again, the stream fell silent, the stream was dropped to make room, or another model or
@@ -92,11 +102,23 @@ class Alert(_Part):
     score: Measured
     """Peak of error / threshold so far; above 1 is anomalous."""
     error: Measured
-    """Error at the peak, standardised units squared."""
+    """Error at the peak, in units of the model's own on held-out normal rows. Of a fault of the data: its measure
+    (seconds of a gap or of a skew, share that is missing, events without a change, times the usual interval, distance
+    in training ranges)."""
     threshold: Measured
+    """What the error is compared with. Of a fault of the data: the limit of its measure."""
     features: tuple[Feature, ...]
-    """The largest contributions to the error at the peak, largest first."""
+    """The largest contributions to the error at the peak, largest first. Of a fault of the data: the features that have
+    it; none where the stream as a whole has it."""
     evidence: Evidence
+    cause: Cause | None = None
+    """Which fault of the data; null for an anomaly."""
+    peak_at: Moment | None = None
+    """Event time of the peak; null in messages of versions that did not tell it."""
+    duration: Measured = 0.0
+    """Seconds from the first to the last anomalous event so far; of a gap, its length."""
+    summary: str = ""
+    """All of it in one sentence for a person."""
 
     def to_bytes(self) -> bytes:
         """The message's value: JSON in the order of the fields, UTF-8."""

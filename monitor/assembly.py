@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from monitor.alerts import identity
 from monitor.detector import Detector
 from monitor.errors import ConfigError
 from monitor.events import Decoder
-from monitor.incidents import Incidents, Origin
+from monitor.gates import Gates, fitting
+from monitor.incidents import Incidents
+from monitor.model.manifest import timed
 from monitor.pipeline import Pipeline
+from monitor.quality import Known, Quality, limits
+from monitor.telling import Origin
 from monitor.windows import WindowStore
 
 _SHORTEST_IDLE = 3600.0
@@ -29,28 +33,66 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             "Otherwise a stream is forgotten before its window may be emptied.",
         )
     threshold = _given(settings.model.threshold, manifest.calibration.threshold)
+    window, interval = manifest.architecture.window, manifest.training.interval
+    still = settings.quality.stuck_after
+    if still is not None and still > window:
+        raise ConfigError(
+            f"quality.stuck_after ({still}) must not exceed the model's window ({window} events)",
+            "What is told must follow from one window: only those come back after a restart.",
+        )
+    _check(settings.gates, manifest.feature_names, {f.name for f in manifest.features if f.categories})
+    gates = Gates(settings.gates, manifest.feature_names, after=window * interval)
+    features = [
+        Known(feature.name, feature.minimum, feature.maximum, number=not feature.categories, still=feature.still)
+        for feature in manifest.features
+    ]
     return Pipeline(
-        Decoder(manifest.feature_names, settings.events),
+        Decoder(manifest.feature_names, settings.events, manifest.codes),
         WindowStore(
-            manifest.architecture.window,
+            window,
             np.array([feature.mean for feature in manifest.features], np.float32),
             settings.windows,
-            manifest.training.interval,
+            interval,
             max_gap,
             idle_timeout,
+            limits(settings.quality, interval),
+            timed=timed(manifest.features),
         ),
         detector,
+        gates,
+        Quality(settings.quality, features, window, interval, gates.lowest, gates.highest),
         Incidents(
             settings.incidents,
             manifest.feature_names,
             threshold,
             Origin(settings.topics.input.name, manifest.digest, settings.digest()),
+            [feature.unit for feature in manifest.features],
+            clean_after=-(-window // settings.windows.stride),
+            max_gap=max_gap,
+            categories={feature.name: feature.categories for feature in manifest.features if feature.categories},
         ),
         threshold,
-        identity(*manifest.feature_names),
+        identity(*manifest.layout),
         settings.recovery.max_replay,
         clock,
     )
+
+
+def _check(gates: config.Gates, features: Sequence[str], categories: Set[str]) -> None:
+    """Raises ConfigError for a gate that this model cannot have."""
+    for name, patterns in gates:
+        for pattern in patterns if name != "maintenance" else ():
+            if not fitting(pattern, features):
+                known = ", ".join(features[:10]) + (", ..." if len(features) > 10 else "")
+                raise ConfigError(f"gates.{name}: {pattern!r} is none of the model's features", f"They are {known}.")
+            measured = {features[f] for f in fitting(pattern, features)} & categories if name != "ignore" else set()
+            if measured:
+                raise ConfigError(
+                    f"gates.{name}: {pattern!r} means {', '.join(sorted(measured))}, a category",
+                    "Only a number has a range, a direction and a deviation; gates.ignore is for categories too.",
+                )
+    if len({f for pattern in gates.ignore for f in fitting(pattern, features)}) == len(features):
+        raise ConfigError("gates.ignore leaves no feature", "Something must be left that can be anomalous.")
 
 
 def _given(setting: float | None, otherwise: float) -> float:

@@ -116,6 +116,23 @@ class Departure:
     reason: str  # "idle" or "evicted"
 
 
+class Return(NamedTuple):
+    """A stream that was heard of again after a gap."""
+
+    row: int  # row of the batch
+    since: float  # time of its event before, s since the Unix epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What the times of W windows' events say. A streak is a number of events in a row, at most a window's length."""
+
+    interval: Float64  # (W,) s between the closing event and the one before it; infinite where it is the first
+    ahead: Float64  # (W,) s that the closing event's time is ahead of its record's timestamp
+    pace: Int64  # (W,) streak of intervals that are all too long (positive) or all too short (negative)
+    skew: Int64  # (W,) streak of events that are all ahead of their records (positive) or all behind (negative)
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """W whole windows, ordered by closing event. A stream still warming up has none: absence, never a zero."""
@@ -123,13 +140,21 @@ class Windows:
     values: Float32  # (W, T, F) source units, oldest event first
     row: Int64  # (W,) index of the closing event in the batch
     slot: Int64  # (W,) the stream's slot in the window store
+    missing: Float32 | None = None  # (W, F) share of the T values that was imputed; None where none ever was
+    timing: Timing | None = None  # None where nobody asks for it
+    timed: Float32 | None = None  # (W, T, F + 1) the values with the seconds since the event before; None as above
+
+    @property
+    def inputs(self) -> Float32:
+        """What the detector reads."""
+        return self.values if self.timed is None else self.timed
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What a detector says of W windows. `error` is compared with the threshold elsewhere; the two are stored apart."""
 
-    error: Float32  # (W,) mean squared error, standardised units squared, >= 0
+    error: Float32  # (W,) in units of the model's own error on held-out normal windows, >= 0
     feature_error: Float32  # (W, F) same unit; its mean over F is `error`
     expected: Float32  # (W, F) reconstruction of the closing event, source units
 
@@ -145,6 +170,7 @@ class Counts:
     duplicate: int = 0
     gaps: int = 0
     imputed: int = 0
+    unknown: int = 0  # values of categories that training never saw
     started: int = 0
     idle: int = 0
     evicted: int = 0
@@ -186,6 +212,8 @@ class Outcome:
     """Incident state that changed, by partition and stream."""
     recovered: Sequence[Recovered] = ()
     counts: Counts = Counts()
+    gated: Mapping[str, int] = field(default_factory=dict)
+    """Anomalous scores that count as normal, by the gate that held them back."""
     error: Float32 = field(default_factory=lambda: np.empty(0, np.float32))  # (W,)
     score: Float64 = field(default_factory=lambda: np.empty(0, np.float64))  # (W,) error / threshold; > 1 is anomalous
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, where a clock was given

@@ -2,25 +2,46 @@
 
     quiet --anomalous--> suspicious --k of n, for min_duration--> open --m normal in a row--> closed, cooldown --> quiet
 
+Beside it there is one for each fault of the stream's data: see `troubles`.
+
 Only event times and the order of a stream's own scores decide; the wall clock, other streams and the batch do not.
 What is known of a stream that is not quiet can be taken out as bytes (`changes`) and put back elsewhere (`restore`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from math import inf
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor import config
-from monitor.alerts import SEVERITIES, Alert, Evidence, Feature, Reason, Severity, Status, identity, moment
-from monitor.batch import Batch, Departure, Float64, Int64, Scores, StateChange, Windows
-from monitor.incident_state import NEVER, Incident, Loud, Maker, Peak, Point, UnreadableStateError, from_bytes, to_bytes
+from monitor.alerts import CAUSES, SEVERITIES, Alert, Reason, Severity
+from monitor.batch import Batch, Departure, Float64, Int64, Return, Scores, StateChange, Windows
+from monitor.incident_state import (
+    NEVER,
+    Finding,
+    Incident,
+    Loud,
+    Maker,
+    Peak,
+    Point,
+    Trouble,
+    UnreadableStateError,
+    from_bytes,
+    to_bytes,
+)
+from monitor.telling import Key, Origin, Teller
+from monitor.troubles import Troubles
 
-_Key = tuple[int, str]  # partition, stream
+_NOTHING: Mapping[int, Sequence[Finding]] = MappingProxyType({})
+
+__all__ = ["Incidents", "Judged", "Origin", "Restored", "Told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What W scores led to."""
+
+    told: list[Told]
+    held: dict[int, float]  # by place in W: the score without the features whose data are at fault
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """What putting a partition's state back led to."""
 
@@ -39,65 +68,109 @@ class Restored:
     unreadable: int  # states that are of another version, or damaged
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What every alert's evidence says of where it comes from."""
-
-    topic: str
-    model: str
-    config: str
-
-
 class Incidents:
     """The state machines of all partitions. Memory grows with the streams that are not quiet, and with nothing else."""
 
-    def __init__(self, rules: config.Incidents, features: Sequence[str], threshold: float, origin: Origin) -> None:
+    def __init__(
+        self,
+        rules: config.Incidents,
+        features: Sequence[str],
+        threshold: float,
+        origin: Origin,
+        units: Sequence[str] | None = None,
+        clean_after: int = 1,
+        max_gap: float = inf,
+        categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        """`clean_after` is the number of scores in which a window is all new; `max_gap` is in seconds.
+
+        `categories` are the values of the features that are no numbers.
+        """
         self._rules = rules
-        self._features = tuple(features)
-        self._threshold = threshold
-        self._origin = origin
-        self._maker = Maker(origin.model, origin.config)
-        self._loud: dict[_Key, Loud] = {}
-        self._changed: set[_Key] = set()  # since they were last taken out
-        self._gone: dict[_Key, Point] = {}  # of those that became quiet since then, the newest scored event
-        self._slotless: set[_Key] = set()  # restored, but not live: at least once, state may be newer than the offsets
+        self._max_gap = max_gap
+        self._teller = Teller(rules, features, units or [""] * len(features), threshold, origin, categories)
+        self._troubles = Troubles(self._teller, features, clean_after, rules.update_every)
+        self._maker = self._teller.maker
+        self._loud: dict[Key, Loud] = {}
+        self._changed: set[Key] = set()  # since they were last taken out
+        self._gone: dict[Key, Point] = {}  # of those that became quiet since then, the newest scored event
+        self._slotless: set[Key] = set()  # restored, but not live: at least once, state may be newer than the offsets
         self._kept: dict[int, set[str]] = {}  # streams of which the changelog holds a state, by partition
         self._followed = np.zeros(0, np.bool_)  # by slot; all that most events cost
 
-    def open(self) -> Iterator[tuple[int, str, Severity, Incident]]:
-        """Partition, stream, severity and facts of each open incident."""
+    def open(self) -> Iterator[tuple[int, str, str, Severity, Incident | Trouble]]:
+        """Partition, stream, "anomaly" or the cause, severity and facts of each open incident."""
         for (partition, stream), loud in self._loud.items():
             if loud.incident is not None:
-                yield partition, stream, self._severity(loud.incident.peak.score), loud.incident
+                yield partition, stream, "anomaly", self._teller.severity(loud.incident.peak.score), loud.incident
+            for cause, trouble in loud.troubles.items():
+                yield partition, stream, cause, "warning", trouble
 
     def update(
-        self, batch: Batch, windows: Windows, scores: Scores, score: Float64, departures: Sequence[Departure]
-    ) -> list[Told]:
-        """W scores in arrival order (`score` = error / threshold), after the departures; the alerts they lead to."""
+        self,
+        batch: Batch,
+        windows: Windows,
+        scores: Scores,
+        score: Float64,
+        departures: Sequence[Departure],
+        findings: Mapping[int, Sequence[Finding]] = _NOTHING,
+        returns: Sequence[Return] = (),
+        paused: NDArray[np.bool_] | None = None,
+    ) -> Judged:
+        """W scores in arrival order (`score` = error / threshold), after the departures; what they lead to.
+
+        `findings` are the faults of the data by place in W, `returns` the ends of gaps. What is `paused` (W,) is as if
+        it had not been scored.
+        """
         told: list[Told] = []
+        held: dict[int, float] = {}
         for departure in departures:
             told.extend(self._depart(departure, int(batch.offset[departure.row])))
         anomalous = score > 1
-        self._follow_slots(windows.slot, anomalous | self._newly_live(batch, windows))
+        looked_at = anomalous | self._newly_live(batch, windows)
+        looked_at[[i for i, found in findings.items() if not all(finding.lasting for finding in found)]] = True
+        self._follow_slots(windows.slot, looked_at)
+        waiting = deque(returns)
         for i in np.flatnonzero(self._followed[windows.slot]).tolist():
             row = int(windows.row[i])
+            while waiting and waiting[0].row <= row:
+                told.extend(self._come_back(batch, waiting.popleft()))
+            if paused is not None and paused[i]:
+                continue
             key = (int(batch.partition[row]), batch.stream[row])
             loud = self._loud.get(key)
             if loud is None:
-                if not anomalous[i]:
+                if not looked_at[i]:
                     self._followed[windows.slot[i]] = False
                     continue
                 loud = self._loud[key] = Loud()
             point = Point(row, float(batch.time[row]), int(batch.offset[row]))
             if point.offset <= loud.heard.offset:
                 continue  # read again, and told before: with at-least-once delivery state may be newer than the offsets
-            peak = _peak(windows, scores, score, i) if anomalous[i] else None
-            told.extend(self._step(key, loud, point, peak))
+            told.extend(Told(alert, row) for alert in self._troubles.step(key, loud, point, findings.get(i, ())))
+            peak = None
+            if anomalous[i]:
+                peak = _peak(windows, scores, score, i, point.time)
+                if loud.troubles:
+                    peak = self._troubles.without_faults(peak, loud)
+                    if peak.score != score[i]:
+                        held[i] = peak.score
+            told.extend(self._step(key, loud, point, peak if peak is not None and peak.score > 1 else None))
             self._changed.add(key)
-            if loud.incident is None and not loud.recent and point.time >= loud.cooling_until:
+            if loud.quiet:
                 self._forget(key)
             self._followed[windows.slot[i]] = key in self._loud
-        return told
+        for back in waiting:
+            told.extend(self._come_back(batch, back))
+        return Judged(told, held)
+
+    def _come_back(self, batch: Batch, back: Return) -> Iterator[Told]:
+        key = (int(batch.partition[back.row]), batch.stream[back.row])
+        point = Point(back.row, float(batch.time[back.row]), int(batch.offset[back.row]))
+        loud = self._loud.get(key)
+        if loud is None or point.offset > loud.heard.offset:
+            for alert in self._teller.gap(key, point, back.since, self._max_gap):
+                yield Told(alert, point.row)
 
     def _newly_live(self, batch: Batch, windows: Windows) -> NDArray[np.bool_]:
         """(W,) whose stream was restored before it was live."""
@@ -134,9 +207,9 @@ class Incidents:
         """How many states the changelog holds of a partition, once what `changes` gave is written."""
         return len(self._kept.get(partition, ()))
 
-    def changes(self, held: Collection[int] = ()) -> dict[_Key, StateChange]:
+    def changes(self, held: Collection[int] = ()) -> dict[Key, StateChange]:
         """State that changed since it was last given out, by partition and stream; not of the partitions `held`."""
-        found: dict[_Key, StateChange] = {}
+        found: dict[Key, StateChange] = {}
         given = sorted(key for key in self._changed if key[0] not in held)
         for key in given:
             loud = self._loud.get(key)
@@ -151,14 +224,14 @@ class Incidents:
         self._gone.clear()
         return found
 
-    def _keep(self, key: _Key, *, kept: bool = True) -> None:
+    def _keep(self, key: Key, *, kept: bool = True) -> None:
         streams = self._kept.setdefault(key[0], set())
         if kept:
             streams.add(key[1])
         else:
             streams.discard(key[1])
 
-    def _forget(self, key: _Key) -> None:
+    def _forget(self, key: Key) -> None:
         self._changed.add(key)
         self._gone[key] = self._loud.pop(key).heard
 
@@ -182,9 +255,8 @@ class Incidents:
                 self._loud[key] = loud
                 continue
             self._changed.add(key)
-            if loud.incident is not None:
-                reason: Reason = "model_changed" if maker.model != self._maker.model else "settings_changed"
-                told.append(self._tell(key, loud.incident, "closed", loud.incident.last, reason, maker))
+            reason: Reason = "model_changed" if maker.model != self._maker.model else "settings_changed"
+            told.extend(self._close_all(key, loud, -1, reason, maker))
         return Restored(told, unreadable)
 
     def discard(self, partition: int, streams: Iterable[str]) -> None:
@@ -198,7 +270,7 @@ class Incidents:
         self._follow_slots(slots[slots >= 0], np.ones(np.count_nonzero(slots >= 0), np.bool_))
         self._slotless |= {(partition, streams[i]) for i in np.flatnonzero(slots < 0).tolist()}
 
-    def _step(self, key: _Key, loud: Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
+    def _step(self, key: Key, loud: Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
         """One score of a stream that is not quiet; `peak` is given where it is anomalous."""
         rules = self._rules
         loud.heard = point
@@ -221,13 +293,13 @@ class Incidents:
         since, worst = loud.held
         ready = point.time - since.time >= rules.min_duration and point.time >= loud.cooling_until
         if ready and peak is not None and worst.score >= rules.severity.warning:
-            severity = self._severity(worst.score)
+            severity = self._teller.severity(worst.score)
             loud.incident = Incident(since, worst, point, point, point.time, severity)
             loud.held = None
             loud.recent.clear()
-            yield self._tell(key, loud.incident, "opened", point)
+            yield Told(self._teller.anomaly(key, loud.incident, "opened", point), point.row)
 
-    def _follow(self, key: _Key, loud: Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
+    def _follow(self, key: Key, loud: Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
         rules = self._rules
         incident.last = point
         if peak is None:
@@ -235,17 +307,17 @@ class Incidents:
             if incident.normal >= rules.close_after:
                 loud.incident = None
                 loud.cooling_until = point.time + rules.cooldown
-                yield self._tell(key, incident, "closed", point, "recovered")
+                yield Told(self._teller.anomaly(key, incident, "closed", point, "recovered"), point.row)
                 return
         else:
             incident.normal = 0
             incident.last_anomalous = point
             incident.peak = incident.peak.joined(peak)
-        worse = SEVERITIES.index(self._severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
+        worse = SEVERITIES.index(self._teller.severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
         if worse or point.time - incident.told_at >= rules.update_every:
             incident.told_at = point.time
-            incident.told_severity = self._severity(incident.peak.score)
-            yield self._tell(key, incident, "updated", point)
+            incident.told_severity = self._teller.severity(incident.peak.score)
+            yield Told(self._teller.anomaly(key, incident, "updated", point), point.row)
 
     def _depart(self, departure: Departure, offset: int) -> Iterator[Told]:
         key = (departure.partition, departure.stream)
@@ -256,72 +328,24 @@ class Incidents:
             self._slotless.add(key)
             return
         self._forget(key)
+        yield from self._close_all(key, loud, departure.row, "idle" if departure.reason == "idle" else "evicted")
+
+    def _close_all(self, key: Key, loud: Loud, row: int, reason: Reason, maker: Maker | None = None) -> Iterator[Told]:
+        """Closes what is open of a stream at its newest scored event; `row` is of the event that was the cause, or -1.
+
+        `maker` is given where it is of another model or of other settings.
+        """
         if loud.incident is not None:
-            reason: Reason = "idle" if departure.reason == "idle" else "evicted"
-            last = loud.incident.last
-            yield self._tell(key, loud.incident, "closed", Point(departure.row, last.time, last.offset), reason)
-
-    def _tell(
-        self,
-        key: _Key,
-        incident: Incident,
-        status: Status,
-        point: Point,
-        reason: Reason | None = None,
-        maker: Maker | None = None,
-    ) -> Told:
-        """`maker` is given where the incident is of another model or of other settings."""
-        partition, stream = key
-        topic, started, peak = self._origin.topic, incident.started, incident.peak
-        by = maker or self._maker
-        name = identity("incident", stream, by.model, topic, partition, started.offset)
-        alert = Alert(
-            id=identity("message", name, status, point.offset, by.config),
-            incident=name,
-            kind="anomaly",
-            status=status,
-            reason=reason,
-            stream=stream,
-            time=moment(point.time),
-            started_at=moment(started.time),
-            ended_at=moment(incident.last_anomalous.time) if status == "closed" else None,
-            severity=self._severity(peak.score) if maker is None else incident.told_severity,
-            score=peak.score,
-            error=peak.error,
-            threshold=self._threshold if maker is None else peak.error / peak.score,
-            features=self._contributions(peak) if len(peak.observed) == len(self._features) else (),
-            evidence=Evidence(
-                topic=topic,
-                partition=partition,
-                first_offset=started.offset,
-                last_offset=point.offset,
-                model=by.model,
-                config=by.config,
-            ),
-        )
-        return Told(alert, point.row)
-
-    def _contributions(self, peak: Peak) -> tuple[Feature, ...]:
-        share = peak.feature_error.astype(np.float64)
-        share /= share.sum()
-        return tuple(
-            Feature(
-                name=self._features[f],
-                observed=float(peak.observed[f]),
-                expected=float(peak.expected[f]),
-                contribution=float(share[f]),
-            )
-            for f in np.argsort(-share, kind="stable")[: self._rules.features].tolist()
-        )
-
-    def _severity(self, score: float) -> Severity:
-        bands = self._rules.severity
-        if score >= bands.critical:
-            return "critical"
-        return "major" if score >= bands.major else "warning"
+            last = replace(loud.incident.last, row=row)
+            yield Told(self._teller.anomaly(key, loud.incident, "closed", last, reason, maker), row)
+        for cause in CAUSES:
+            if cause in loud.troubles:
+                trouble = loud.troubles[cause]
+                last = replace(trouble.last, row=row)
+                yield Told(self._teller.fault(key, trouble, "closed", last, reason, maker), row)
 
 
-def _peak(windows: Windows, scores: Scores, score: Float64, i: int) -> Peak:
+def _peak(windows: Windows, scores: Scores, score: Float64, i: int, time: float) -> Peak:
     # Copies: a view would keep the whole batch alive for as long as the incident is open.
     return Peak(
         float(score[i]),
@@ -329,4 +353,5 @@ def _peak(windows: Windows, scores: Scores, score: Float64, i: int) -> Peak:
         scores.feature_error[i].copy(),
         windows.values[i, -1].copy(),
         scores.expected[i].copy(),
+        time,
     )

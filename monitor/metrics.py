@@ -20,6 +20,7 @@ from monitor.batch import Outcome, Reason
 from monitor.collectors import Families, Family
 from monitor.config import Settings
 from monitor.delivery_metrics import DeliveryMetrics
+from monitor.gates import GATES
 from monitor.model.manifest import Calibration, Manifest
 from monitor.status import Status
 
@@ -101,17 +102,21 @@ class Metrics(DeliveryMetrics):
         self._duplicate = made.counter("duplicate_events", "Events with the time of their stream's newest, left out.")
         self._gaps = made.counter("gaps", "Silences longer than the greatest gap; each emptied its stream's window.")
         self._imputed = made.counter("imputed_values", "Feature values that were missing or unusable and were imputed.")
+        self._unknown = made.counter("unknown_categories", "Values of categories that training never saw.")
 
         # What was made of it.
         self._windows = made.counter("windows_scored", "Windows scored by the model.")
         self._error = made.bulk(
-            "reconstruction_error", "Mean squared error of a window, standardised units squared.", ERROR_BUCKETS
+            "reconstruction_error",
+            "Error of a window, in units of the model's own on held-out normal rows.",
+            ERROR_BUCKETS,
         )
         self._score = made.bulk("score", "Error of a window over the threshold; above 1 is anomalous.", SCORE_BUCKETS)
         self._alerts = made.counter(
             "alerts", "Alerts published.", kind=KINDS, status=STATUSES, severity=alerts.SEVERITIES
         )
-        self._open = made.gauge("open_incidents", "Incidents open now.")
+        self._gated = made.counter("gated", "Anomalous scores that count as normal because of a gate.", gate=GATES)
+        self._open = made.gauge("open_incidents", "Incidents open now, anomalies and faults of the data.")
         self._threshold = made.gauge("threshold", "Reconstruction error above which a window is anomalous.")
         self._budget = made.counter(
             "alert_budget", "Incidents the alert budget allows for the windows scored so far; a fraction at first."
@@ -191,6 +196,7 @@ class Metrics(DeliveryMetrics):
         self._duplicate.inc(counts.duplicate)
         self._gaps.inc(counts.gaps)
         self._imputed.inc(counts.imputed)
+        self._unknown.inc(counts.unknown)
         self._moved.inc(counts.moved)
         self._started.inc(counts.started)
         self._evicted.labels("idle").inc(counts.idle)
@@ -201,6 +207,8 @@ class Metrics(DeliveryMetrics):
         self._windows.inc(counts.windows)
         self._error.observe(outcome.error)
         self._score.observe(outcome.score)
+        for gate, count in outcome.gated.items():
+            self._gated.labels(gate).inc(count)
         self._allowed += counts.windows * self._budget_per_window
         self._budget.inc(counts.windows * self._budget_per_window)
 

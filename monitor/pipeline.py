@@ -10,12 +10,14 @@ from math import nan
 import numpy as np
 
 from monitor.alerts import Alert
-from monitor.batch import Batch, Counts, Float32, Float64, Outcome, Record, Recovered
+from monitor.batch import Batch, Counts, Float32, Float64, Outcome, Record, Recovered, Return, Scores
 from monitor.checkpoint import Checkpoint
 from monitor.detector import Detector
 from monitor.events import Decoder
-from monitor.incidents import Incidents, Restored
-from monitor.windows import Image, WindowStore
+from monitor.gates import Gates
+from monitor.incidents import Incidents, Judged, Restored
+from monitor.quality import Quality
+from monitor.windows import Image, Step, WindowStore
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Pipeline:
         decoder: Decoder,
         store: WindowStore,
         detector: Detector,
+        gates: Gates,
+        quality: Quality,
         incidents: Incidents,
         threshold: float,
         features: str,
@@ -51,6 +55,8 @@ class Pipeline:
         self._decoder = decoder
         self.store = store
         self._detector = detector
+        self._gates = gates
+        self._quality = quality
         self.incidents = incidents
         self.threshold = threshold
         self.features = features
@@ -122,6 +128,7 @@ class Pipeline:
             replayed = len(again)
         seconds: defaultdict[str, float] = defaultdict(float)
         totals: Counter[str] = Counter()
+        gated: Counter[str] = Counter()
         begun = self._clock()
 
         def lap(stage: str) -> None:
@@ -139,10 +146,11 @@ class Pipeline:
         ratios: list[Float64] = [np.empty(0, np.float64)]
         for step in self.store.push(batch):
             lap("window")
-            scores = self._detector.score(step.windows.values)
+            scores = self._detector.score(step.windows.inputs)
             score = scores.error.astype(np.float64) / self.threshold
             lap("score")
-            for told in self.incidents.update(batch, step.windows, scores, score, step.departures):
+            score, judged = self._judge(batch, step, scores, score, gated)
+            for told in judged.told:
                 alerts.append(told.alert)
                 arrivals.append(float(batch.arrival[told.row]))
             self.store.streams.score[step.windows.slot] = score
@@ -165,11 +173,47 @@ class Pipeline:
             rejects=decoded.rejects,
             states=self.incidents.changes(self._recoveries.keys()),
             recovered=recovered,
-            counts=Counts(records=len(records), events=len(batch), replayed=replayed, **totals),
+            counts=Counts(
+                records=len(records), events=len(batch), replayed=replayed, unknown=decoded.unknown, **totals
+            ),
+            gated=dict(gated),
             error=np.concatenate(errors),
             score=np.concatenate(ratios),
             seconds=dict(seconds),
         )
+
+    def _judge(
+        self, batch: Batch, step: Step, scores: Scores, score: Float64, gated: Counter[str]
+    ) -> tuple[Float64, Judged]:
+        """W scores -> (W,) what of them counts, and the alerts this leads to; `gated` is added to."""
+        windows, returns = step.windows, list(step.returns) if self._quality.gaps else []
+        time = batch.time[windows.row]
+        findings = self._quality.check(windows, scores.expected, time)
+        counted = self._gates.count(windows.values[:, -1], scores.expected, scores.feature_error, score)
+        gated.update(counted.held)
+        score = counted.score
+        if counted.held:
+            error = (score * self.threshold).astype(np.float32)
+            scores = replace(scores, error=error, feature_error=counted.feature_error)
+        paused = None
+        if self._gates.maintained:
+            paused = self._gates.paused([batch.stream[row] for row in windows.row.tolist()], time)
+            gated["maintenance"] += int(np.count_nonzero(paused & (score > 1)))
+            score = np.where(paused, np.minimum(score, 1), score)
+            returns = [back for back in returns if not self._absent(batch, back)]
+        judged = self.incidents.update(batch, windows, scores, score, step.departures, findings, returns, paused)
+        if judged.held:
+            places = list(judged.held)
+            score = score.copy()
+            score[places] = list(judged.held.values())
+            gated["data_quality"] += int(np.count_nonzero(score[places] <= 1))
+        return score, judged
+
+    def _absent(self, batch: Batch, back: Return) -> bool:
+        """Whether a gap began or ended in maintenance."""
+        stream = batch.stream[back.row]
+        ends = np.array([back.since, batch.time[back.row]])
+        return bool(self._gates.paused([stream, stream], ends).any())
 
     def _split(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
         """The new records, and those that are read again."""

@@ -108,7 +108,7 @@ class Reporter:
         settings, pipeline = self._settings, self._pipeline
         table = pipeline.store.streams
         warming = (table.partition >= 0) & (table.count < pipeline.store.window)
-        incidents = sorted(pipeline.incidents.open(), key=lambda entry: -entry[3].peak.score)
+        incidents = sorted(pipeline.incidents.open(), key=lambda entry: -entry[-1].peak.score)
         worst, other = table.worst(settings.web.worst_streams)
         topics = settings.topics
         return Status(
@@ -139,8 +139,8 @@ class Reporter:
             alerts=self._totals["alerts"],
             rejects=self._totals["rejects"],
             open_incidents=tuple(
-                OpenIncident(stream, partition, severity, incident.started.time, incident.peak.score)
-                for partition, stream, severity, incident in incidents[:_SHOWN_INCIDENTS]
+                OpenIncident(stream, partition, what, severity, incident.started.time, incident.peak.score)
+                for partition, stream, what, severity, incident in incidents[:_SHOWN_INCIDENTS]
             ),
             open_total=len(incidents),
             last_rejects=tuple(self._last_rejects),

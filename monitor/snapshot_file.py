@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from monitor.windows import Image
 
 _MAGIC = b"windows\n"
-_VERSION = 1
+_VERSION = 2
 _PREAMBLE = struct.Struct("<8sI32s")
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
@@ -186,6 +186,7 @@ def _columns(header: Header) -> list[tuple[str, type[np.generic], tuple[int, ...
         ("last_offset", np.int64, (s,)),
         ("last_clock", np.float64, (s,)),
         ("marks", np.int64, (s, 2)),
+        ("streaks", np.int32, (s, 2)),
         ("values", np.float32, (s, header.window, header.width)),
     ]
 

@@ -49,6 +49,7 @@ class PartitionStatus:
 class OpenIncident:
     stream: str
     partition: int
+    what: str  # "anomaly", or the cause of a fault of the data
     severity: str
     started_at: float  # event time, s since the Unix epoch
     score: float  # peak so far

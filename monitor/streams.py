@@ -12,6 +12,7 @@ from math import inf, nan
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.batch import Float64, Int64
 
@@ -43,6 +44,9 @@ class StreamTable:
         self.phase: Float64 = np.empty(
             0, np.float64
         )  # 0 to 1, by name: spreads over time what each stream does at times
+        self.streaks: NDArray[np.int32] = np.empty(
+            (0, 2), np.int32
+        )  # pace and skew of `Timing`, as of the newest event
         self.score: Float64 = np.empty(0, np.float64)  # of the latest window, NaN before the first
 
     def __len__(self) -> int:
@@ -88,6 +92,7 @@ class StreamTable:
         self.last_time[slot] = -inf
         self.phase[slot] = crc32(name.encode("utf-8", "surrogatepass")) / 2**32
         self.whole_from[slot] = self.next_whole_from[slot] = _NOT_YET
+        self.streaks[slot] = 0
         self.score[slot] = nan
         if any(name in other for number, other in self._index.items() if number != partition):
             self.shared_count += 1
@@ -158,6 +163,7 @@ class StreamTable:
             self.score,
         ):
             column.resize(capacity, refcheck=False)
+        self.streaks.resize((capacity, 2), refcheck=False)
         self.partition[old:] = -1
         self.score[old:] = nan
         self._free.extend(range(capacity - 1, old - 1, -1))

@@ -18,17 +18,18 @@ be rebuilt by reading on from an earlier place: `resume` says from where, `resto
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor import config
-from monitor.batch import Batch, Departure, Float32, Float64, Int64, Windows
+from monitor.batch import Batch, Departure, Float32, Float64, Int64, Return, Timing, Windows
 from monitor.checkpoint import Checkpoint, Eviction
 from monitor.imputation import impute
 from monitor.resume import Trail
 from monitor.streams import StreamTable
+from monitor.timing import Limits, streaks
 
 _PART_BYTES = 32 * 2**20  # most bytes of windows made at once
 _PART_EVENTS = 4096
@@ -41,6 +42,7 @@ class Step:
 
     windows: Windows
     departures: tuple[Departure, ...]
+    returns: tuple[Return, ...]  # in arrival order
     late: int
     duplicate: int
     gaps: int
@@ -62,27 +64,44 @@ class Image:
     last_offset: Int64  # (S,)
     last_clock: Float64  # (S,)
     marks: Int64  # (S, 2) where reading must begin for the window to be whole: now, and T events later
-    values: Float32  # (S, T, F) the ring as it stands
+    streaks: NDArray[np.int32]  # (S, 2) pace and skew of `Timing`, as of the newest event
+    values: Float32  # (S, T, columns) the ring as it stands
 
 
 class WindowStore:
     """The windows of all live streams: T x F x 4 bytes each, and the columns of `StreamTable`."""
 
     def __init__(
-        self, window: int, mean: Float32, rules: config.Windows, interval: float, max_gap: float, idle_timeout: float
+        self,
+        window: int,
+        mean: Float32,
+        rules: config.Windows,
+        interval: float,
+        max_gap: float,
+        idle_timeout: float,
+        limits: Limits | None = None,
+        *,
+        timed: bool = False,
     ) -> None:
-        """`window` is T; `mean` (F,) stands in for a missing value; `interval` is the usual one; times are seconds."""
+        """`window` is T; `mean` (F,) stands in for a missing value; `interval` is the usual one; times are seconds.
+
+        Windows come with their `timing` where `limits` are given, and with the seconds between their events where they
+        are to be `timed`.
+        """
         self.window = window
         self.features = len(mean)
-        self._mean = mean
+        self.columns = self.features + timed  # of a row: the seconds since the event before are the last
+        self._timed = timed
+        self._mean = np.append(mean, np.zeros(int(timed), np.float32))
         self._span = rules.stride * interval if rules.stride > 1 else 0.0  # s from one window to the next; 0: every one
         self._max_gap = max_gap
+        self._limits = limits
         self._idle_timeout = idle_timeout
         self._tick = idle_timeout / _SWEEPS_PER_TIMEOUT
-        self._staged = max(1, min(_PART_EVENTS, _PART_BYTES // (4 * window * self.features)))
+        self._staged = max(1, min(_PART_EVENTS, _PART_BYTES // (4 * window * self.columns)))
         # Rows 0 to staged-1 hold the values of the part being pushed, then T rows a slot: one gather makes every
         # window, whichever of its events are new and whichever are old.
-        self._rows: Float32 = np.zeros((self._staged, self.features), np.float32)
+        self._rows: Float32 = np.zeros((self._staged, self.columns), np.float32)
         self._incomplete = False  # whether a missing value was ever seen; most feeds have none
         self._trails: dict[int, Trail] = {}
         self.streams = StreamTable(rules.max_streams, self._grow)
@@ -97,8 +116,8 @@ class WindowStore:
             stop = start + 1 + int(following[0]) if len(following) else min(len(batch), start + self._staged)
             slots, started, moved = self._admit(batch, start, stop)
             stop = start + len(slots)
-            windows, counts = self._advance(batch[start:stop], slots, clock[start:stop], start)
-            yield Step(windows, departures, **counts, started=started, moved=moved)
+            windows, returns, counts = self._advance(batch[start:stop], slots, clock[start:stop], start)
+            yield Step(windows, departures, returns, **counts, started=started, moved=moved)
             start = stop
 
     def drop(self, partition: int) -> None:
@@ -159,7 +178,7 @@ class WindowStore:
     def image(self, partition: int, offset: int) -> Image:
         """A copy of a partition's windows, when all records before `offset` were pushed."""
         table, slots = self.streams, self.streams.slots(partition)
-        ring = self._rows[self._staged :].reshape(-1, self.window, self.features)
+        ring = self._rows[self._staged :].reshape(-1, self.window, self.columns)
         return Image(
             partition,
             offset,
@@ -170,6 +189,7 @@ class WindowStore:
             table.last_offset[slots],
             table.last_clock[slots],
             np.stack([table.whole_from[slots], table.next_whole_from[slots]], axis=1),
+            table.streaks[slots],
             ring[slots],
         )
 
@@ -182,7 +202,8 @@ class WindowStore:
         table.last_time[slots], table.last_offset[slots] = image.last_time, image.last_offset
         table.last_clock[slots] = image.last_clock
         table.whole_from[slots], table.next_whole_from[slots] = image.marks[:, 0], image.marks[:, 1]
-        self._rows[self._staged :].reshape(-1, self.window, self.features)[slots] = image.values
+        table.streaks[slots] = image.streaks
+        self._rows[self._staged :].reshape(-1, self.window, self.columns)[slots] = image.values
         self._incomplete |= bool(np.isnan(image.values).any())
         self._trail(partition).clock = image.clock
 
@@ -239,7 +260,7 @@ class WindowStore:
 
     def _advance(
         self, part: Batch, slots: Int64, clock: Float64, start: int, *, closing: bool = True
-    ) -> tuple[Windows, dict[str, int]]:
+    ) -> tuple[Windows, tuple[Return, ...], dict[str, int]]:
         """Writes the events that enter, and gathers the windows they close; `start` is the part's first row."""
         table = self.streams
         order = np.argsort(slots, kind="stable")  # streams side by side, each in arrival order
@@ -267,9 +288,22 @@ class WindowStore:
         counts["gaps"] = int(np.count_nonzero(silent))
         counts["imputed"] = int(np.count_nonzero(np.isnan(values)))
         self._incomplete |= counts["imputed"] > 0
+        if self._timed:
+            step = np.where(count > 1, time - previous, 0).astype(np.float32)  # (M,)
+            values = np.column_stack([values, step])
         self._rows[: len(values)] = values
         closes = self._closes(slot, count, time, previous) if closing else np.zeros(0, np.int64)
+        closes = closes[np.argsort(order[closes])]  # back to arrival order
         windows = self._gather(start + order, slot, count, position, run, closes)
+        back = np.flatnonzero(silent) if closing else np.zeros(0, np.int64)
+        returns = sorted(map(Return, (start + order[back]).tolist(), previous[back].tolist()))
+        if self._limits is not None:
+            interval, ahead = time - previous, time - part.arrival[order]  # (M,)
+            opens = silent | np.isinf(previous)
+            made = streaks(self._limits, self.window, interval, ahead, first, opens, table.streaks[slot])  # (M, 2)
+            pace, skew = made[closes].T.astype(np.int64)
+            windows = replace(windows, timing=Timing(interval[closes], ahead[closes], pace, skew))
+            table.streaks[slot[last]] = made[last]
 
         end = np.flatnonzero(last)[np.cumsum(first) - 1]  # of each event, where its stream ends in this part
         kept = (position >= run[end]) & (position > end - self.window)  # of the others nothing is needed any more
@@ -277,7 +311,7 @@ class WindowStore:
         self._mark(slot, count, part.offset[order])
         table.count[slot[last]] = count[last]
         table.last_time[slot[last]] = time[last]
-        return windows, counts
+        return windows, tuple(returns), counts
 
     def _closes(self, slot: Int64, count: Int64, time: Float64, previous: Float64) -> Int64:
         """Which of M events close a window."""
@@ -291,14 +325,18 @@ class WindowStore:
 
     def _gather(self, rows: Int64, slot: Int64, count: Int64, position: Int64, run: Int64, closes: Int64) -> Windows:
         """The windows closed by some of M events: one (W, T) table of row numbers, one gather."""
-        closes = closes[np.argsort(rows[closes])]  # back to arrival order
         ago = np.arange(self.window - 1, -1, -1)
         new = position[closes, None] - ago  # (W, T)
         old = self._row(slot[closes, None], count[closes, None] - 1 - ago)  # (W, T)
         values = self._rows[np.where(new >= run[closes, None], new, old)]
+        missing = None
         if self._incomplete:
+            missing = np.isnan(values).mean(axis=1, dtype=np.float32)  # (W, F)
             values = impute(values, self._mean)
-        return Windows(values, rows[closes], slot[closes])
+        if not self._timed:
+            return Windows(values, rows[closes], slot[closes], missing)
+        missing = None if missing is None else missing[:, :-1]
+        return Windows(values[..., :-1], rows[closes], slot[closes], missing, timed=values)
 
     def _mark(self, slot: Int64, count: Int64, offset: Int64) -> None:
         """Notes, once in T events, where reading would have to begin for the windows of these slots to be whole.
@@ -324,7 +362,7 @@ class WindowStore:
 
     def _grow(self, capacity: int) -> None:
         # In place: the old buffer is not kept beside the new one while it is copied.
-        self._rows.resize((self._staged + capacity * self.window, self.features), refcheck=False)
+        self._rows.resize((self._staged + capacity * self.window, self.columns), refcheck=False)
 
 
 def _runs(slot: Int64) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from monitor.model.manifest import Architecture, Calibration, Feature, Manifest, TrainingRecord
+from monitor.model.architecture import Architecture
+from monitor.model.manifest import Calibration, Feature, Manifest, Scoring, TrainingRecord
 from monitor.status import OpenIncident, PartitionStatus, SeenReject, Status, StreamScore, WarmingStream
 
 NOW = 1_712_345_678.0
@@ -17,12 +18,12 @@ def manifest(budget: float | None = 1.0, quantile: float = 0.999, windows_per_da
         for i, name in enumerate(NAMES)
     ]
     return Manifest(
-        architecture=Architecture(
-            network="lstm", features=len(features), window=32, hidden=64, layers=1, code=16, dropout=0.0
-        ),
+        architecture=Architecture(network="lstm", channels=len(features), window=32, hidden=(64,), code=16),
         features=tuple(features),
-        score_over="window",
+        scoring=Scoring(spans=("window",), units=((0.2,) * len(features),)),
         calibration=Calibration(
+            method="quantile" if budget is None else "incidents",
+            expected=None if budget is None else (budget / 2, budget, budget * 2),
             threshold=0.874,
             quantile=quantile,
             alerts_per_stream_per_day=budget,
@@ -38,7 +39,6 @@ def manifest(budget: float | None = 1.0, quantile: float = 0.999, windows_per_da
             last_time=1_706_659_200.0,
             interval=60.0,
             max_gap=600.0,
-            loss="mse",
             optimiser="adam",
             learning_rate=1e-3,
             epochs=24,
@@ -91,9 +91,9 @@ def busy() -> Status:
         alerts=412,
         rejects=1287,
         open_incidents=(
-            OpenIncident(names[0], 3, "critical", NOW - 421, 9.86),
-            OpenIncident(names[1], 0, "major", NOW - 1860, 3.02),
-            OpenIncident(names[2], 1, "warning", NOW - 95, 1.94),
+            OpenIncident(names[0], 3, "anomaly", "critical", NOW - 421, 9.86),
+            OpenIncident(names[1], 0, "anomaly", "major", NOW - 1860, 3.02),
+            OpenIncident(names[2], 1, "unit_jump", "warning", NOW - 95, 1.94),
         ),
         open_total=3,
         last_rejects=(

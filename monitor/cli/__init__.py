@@ -22,6 +22,8 @@ COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
     "run": ("monitor.cli.run:run", "Serve: events in, incidents out, until stopped."),
     "replay": ("monitor.cli.replay:replay", "Print the alerts for a file; feed dead letters back."),
+    "evaluate": ("monitor.cli.evaluate:evaluate", "Measure a model on labelled files."),
+    "backtest": ("monitor.cli.backtest:backtest", "Report what would have fired, as one HTML file."),
     "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
     "topics": ("monitor.cli.topics:topics", "Show or create the four topics."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),

@@ -101,7 +101,7 @@ def send(settings: Settings, choice: Choice, edited: Path | None) -> None:
     """Sends back, once, those that are events under the present model and settings; the others are counted."""
     check_options(settings.kafka)
     manifest = artefact.load(settings.model.path, settings.events.features).manifest
-    decoder = Decoder(manifest.feature_names, settings.events)
+    decoder = Decoder(manifest.feature_names, settings.events, manifest.codes)
     topic, target = settings.topics.dead_letters.name, settings.topics.input.name
     if edited is not None:
         for _ in _edited(edited, topic):  # a bad line is told before any is sent

@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from monitor.alerts import Alert
+from monitor.alerts import Alert, Feature
 
 _COLOURS = {"warning": "yellow", "major": "dark_orange", "critical": "red"}
 _KEPT = 1000
@@ -71,8 +71,15 @@ def lasted(seconds: float) -> str:
 
 
 def explain(alert: Alert, most: int) -> str:
-    """The features that contribute most: share of the error, what was seen, what was expected."""
+    """The features that contribute most: share of the error, what was seen, what was expected; or the fault."""
+    if alert.cause is not None:
+        return alert.summary.partition(": ")[2]
     return ", ".join(
-        f"{feature.name} {feature.contribution:.0%} ({feature.observed:.4g}, expected {feature.expected:.4g})"
-        for feature in alert.features[:most]
+        f"{feature.name} {feature.contribution:.0%} ({_seen(feature)})" for feature in alert.features[:most]
     )
+
+
+def _seen(feature: Feature) -> str:
+    if feature.expected_category is None:
+        return f"{feature.observed:.4g}, expected {feature.expected:.4g}"
+    return f"{feature.observed_category or 'unknown'}, expected {feature.expected_category}"

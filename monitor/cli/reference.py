@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic_core import PydanticUndefined
+
 from monitor.config.keys import KEYS, Key, KeyPath
 
 _WORDS = {
     "section": "section",
     "map": "mapping",
-    "list": "list of text",
+    "list": "list",
     "flag": "`true` or `false`",
     "whole": "whole number",
     "number": "number",
@@ -80,6 +82,14 @@ def _sections() -> Iterator[str]:
         yield " ".join(key.meaning.split())
         yield ""
         yield from _table(key.path)
+        for listed in KEYS.values():
+            if listed.path[:-1] == key.path and listed.items:
+                yield f"Each of `{listed.dotted}`:"
+                yield ""
+                yield "| key | type | default | meaning |"
+                yield "|---|---|---|---|"
+                yield from (_cells(item) for item in listed.items)
+                yield ""
 
 
 def _table(section: KeyPath) -> Iterator[str]:
@@ -93,15 +103,22 @@ def _table(section: KeyPath) -> Iterator[str]:
 
 
 def _row(key: Key) -> str:
-    cells = (f"`{key.path[-1]}`", _type(key), _default(key), " ".join(key.meaning.split()), f"`{key.variable}`")
+    return _cells(key, f"`{key.variable}`")
+
+
+def _cells(key: Key, *more: str) -> str:
+    cells = (f"`{key.path[-1]}`", _type(key), _default(key), " ".join(key.meaning.split()), *more)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _type(key: Key) -> str:
     words = " or ".join(f"`{choice}`" for choice in key.choices) or _WORDS[key.kind]
+    words = words if key.scalar is None else f"{_WORDS[key.scalar]} or {words}"
     return ", ".join([words, *key.bounds]) + (", or `null`" if key.nullable else "")
 
 
 def _default(key: Key) -> str:
     value = key.default
+    if value is PydanticUndefined:
+        return "required"
     return f"`{value}`" if isinstance(value, str | Path) else f"`{json.dumps(value)}`"

@@ -106,7 +106,8 @@ def _replay_files(
     loaded = detector.load(settings.model.path, settings.model, settings.events.features)
     pipeline = assemble(settings, loaded)
     ignored = tuple(name for name in ignore.split(",") if name)
-    table = read(patterns, Mapping(stream_column=stream_column, time_column=time_column, ignore=ignored))
+    category = loaded.manifest.codes.__contains__
+    table = read(patterns, Mapping(stream_column, time_column, ignore=ignored, category=category))
     for note in table.notes:
         click.echo(f"note: {note}", err=True)
     begun = time.perf_counter()

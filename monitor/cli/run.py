@@ -115,7 +115,7 @@ def _snapshots(folder: Path, settings: Settings, pipeline: Pipeline, topic_id: s
         settings.kafka.group,
         pipeline.features,
         pipeline.store.window,
-        pipeline.store.features,
+        pipeline.store.columns,
     )
     return Snapshots(folder, identity, settings.recovery.max_replay)
 

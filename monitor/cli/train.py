@@ -98,7 +98,9 @@ def train(
     _check_sources(patterns, from_topic, options)
     artefact.replaceable(out)
     display = Display()
-    table = in_time_order(_from_topic(settings, options, display) if from_topic else _from_files(patterns, options))
+    table = in_time_order(
+        _from_topic(settings, options, display) if from_topic else _from_files(patterns, settings, options)
+    )
     for note in table.notes:
         display.note(note)
     named = _pairs("--unit", units)
@@ -131,6 +133,8 @@ def _train(
             units,
             settings.training,
             source=table.source,
+            rules=settings.incidents,
+            categories=table.categories,
             progress=display.progress,
             should_stop=stop,
         )
@@ -208,11 +212,12 @@ def _check_units(units: Mapping[str, str], features: Sequence[str]) -> None:
             raise UsageError(f"--unit {name}: no such feature", f"The features are {', '.join(features)}.")
 
 
-def _from_files(patterns: Sequence[str], options: Mapping[str, Any]) -> Table:
+def _from_files(patterns: Sequence[str], settings: Settings, options: Mapping[str, Any]) -> Table:
     given = {name: options[name] for name in ("stream_column", "time_column", "interval", "separator")}
     mapping = files.Mapping(
         features=_names(options["features"]),
         ignore=_names(options["ignore"]) or (),
+        category=settings.training.is_category,
         **{name: value for name, value in given.items() if value is not None},
     )
     return files.read(patterns, mapping)
@@ -232,7 +237,8 @@ def _from_topic(settings: Settings, options: Mapping[str, Any], display: Display
         progress=display.reading,
     )
     features = _names(options["features"]) or settings.events.features
-    return series_from_records(batches, features, settings.events, f"topic {settings.topics.input.name}")
+    source = f"topic {settings.topics.input.name}"
+    return series_from_records(batches, features, settings.events, source, settings.training.is_category)
 
 
 def parse_time(flag: str, text: str | None) -> float | None:

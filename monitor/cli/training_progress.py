@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from monitor.model.manifest import Manifest
+from monitor.model.manifest import Manifest, Method
 
 if TYPE_CHECKING:
     from monitor.model.training import Progress
@@ -117,17 +118,20 @@ def print_summary(manifest: Manifest, folder: Path, reading: str = "") -> None:
 
 
 def threshold_in_words(manifest: Manifest) -> str:
-    """The threshold and what it asks for: `0.731, below which 99.93 % of normal windows stay (..)`."""
+    """The threshold and what it asks for: `0.731, for 1 incident a day per stream (95 % range: 0.4 to 2.1)`."""
     calibration = manifest.calibration
-    budget = calibration.alerts_per_stream_per_day
-    if budget is None:
-        budget = (1 - calibration.quantile) * calibration.windows_per_stream_per_day
-    if calibration.quantile * (calibration.windows + 1) > calibration.windows:
-        return (
-            f"{calibration.threshold:.4g}, the largest of {calibration.windows:,} calibration errors "
-            f"(too few windows for {budget:.3g} a day per stream)"
-        )
-    return (
-        f"{calibration.threshold:.4g}, below which {100 * calibration.quantile:.6g} % of normal windows stay "
-        f"(about {budget:.3g} a day above it per stream)"
-    )
+    if calibration.expected is None:
+        share = f"below which {100 * calibration.quantile:.6g} % of {calibration.windows:,} normal windows stay"
+        return f"{calibration.threshold:.4g}, {share}"
+    low, rate, high = calibration.expected
+    asked = f"{calibration.alerts_per_stream_per_day:g} a day per stream"
+    promised = f"expect {rate:.2g} incidents (95 % range: {low:.2g} to {high:.2g}) for a budget of {asked}"
+    return f"{calibration.threshold:.4g}, {_ORIGIN[calibration.method]}: {promised}"
+
+
+_ORIGIN: Mapping[Method, str] = {
+    "incidents": "by counting",
+    "tail": "from the tail of the errors",
+    "largest": "the largest error there was",
+    "saturated": "where incidents begin to merge",
+}

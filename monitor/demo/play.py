@@ -71,6 +71,8 @@ def play(
 
 
 def _cause(alert: Alert) -> str:
+    if alert.cause is not None:
+        return alert.cause.replace("_", " ")
     if not alert.features:
         return ""
     top = alert.features[0]

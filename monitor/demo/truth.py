@@ -87,9 +87,11 @@ def labelled_events(time: Float64, label: NDArray[Any]) -> tuple[Event, ...]:
 
 
 def incidents(alerts: Iterable[Alert]) -> tuple[Incident, ...]:
-    """Messages in any order, repeats among them -> incidents in the order of their opening."""
+    """Messages in any order, repeats among them -> anomaly incidents in the order of their opening."""
     messages: dict[str, dict[str, Alert]] = {}
     for alert in alerts:
+        if alert.kind != "anomaly":  # a fault of the data is told for itself, and is no answer to a label
+            continue
         messages.setdefault(alert.incident, {})[alert.id] = alert
     found = [_incident(sorted(told.values(), key=lambda alert: alert.time)) for told in messages.values()]
     return tuple(sorted(found, key=lambda incident: incident.opened_at))

@@ -1,4 +1,4 @@
-"""Raw cells of one column -> float64: numbers, and times in any of the forms that files write them."""
+"""Raw cells of one column -> float64: numbers, categories, and times in any of the forms that files write them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from monitor.batch import Float64
+from monitor.categories import Codes
 from monitor.feeds.columns import Cells
 
 MISSING_TEXT = frozenset({"", "nan", "na", "n/a", "null", "none"})
@@ -57,6 +58,17 @@ def numbers(cells: Cells) -> Float64:
     except (ValueError, OverflowError):
         pass  # find out which cell
     return _each(cells, lambda cell: np.nan if is_missing(cell) else _number(cell), "is not a number")
+
+
+def codes(cells: Cells, known: Codes) -> Float64:
+    """(n,) float64 codes of a category. Raises `BadCellError` at the first cell that is no text, number or boolean."""
+    result = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            result[row] = known[_plain(cell)]
+        except TypeError as error:
+            raise BadCellError(row, f"{_shown(cell)} is no category") from error
+    return result
 
 
 def times(cells: Cells, unit: float | None = None) -> tuple[Float64, float | None]:
@@ -114,6 +126,11 @@ def _number(cell: object) -> float:
         except OverflowError:
             return np.inf if cell > 0 else -np.inf
     return float(cell)
+
+
+def _plain(cell: Any) -> Any:
+    """What JSON would have of it."""
+    return float(cell) if isinstance(cell, Decimal) else cell
 
 
 def _moment(cell: object) -> float:

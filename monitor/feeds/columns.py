@@ -105,7 +105,8 @@ def _csv(path: Path, separator: str | None) -> Iterator[Chunk]:
         if not first.strip():
             what = "the first line is empty" if first else "the file is empty"
             raise MonitorError(f"{path}: {what}", "The first line must name the columns.")
-        rows = csv.reader(itertools.chain([first], file), delimiter=separator or sniff(first), strict=True)
+        delimiter = separator or sniff(first)
+        rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
             header = [name.strip() for name in next(rows)]
             _check_header(path, header)

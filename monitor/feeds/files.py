@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from monitor.batch import Float32, Float64
 from monitor.errors import MonitorError, UsageError
 from monitor.feeds import cells
 from monitor.feeds.columns import Cells, Chunk, chunks, expand, stem
-from monitor.feeds.table import Rows, Table, by_stream, check_names
+from monitor.feeds.table import Rows, Table, by_stream, check_names, never
+from monitor.feeds.vocabulary import LearnedCodes
 
 STREAM_NAMES = ("stream",)  # columns taken for the stream and the time where none is named; as in the event contract
 TIME_NAMES = ("time", "timestamp")
@@ -37,6 +38,8 @@ class Mapping:
     """Seconds between two rows of a stream, where there is no time column."""
     start: float = 0.0
     """Time of the first row of a stream, where there is no time column; s since the Unix epoch."""
+    category: Callable[[str], bool] = never
+    """Whether a feature of this name is a category. Of the others, those that hold text are left out."""
 
 
 def read(patterns: Sequence[str], mapping: Mapping = Mapping()) -> Table:
@@ -50,8 +53,9 @@ def read(patterns: Sequence[str], mapping: Mapping = Mapping()) -> Table:
     parts: dict[str, list[Rows]] = {}
     first: _File | None = None
     ignored: set[str] = set()
+    codes: dict[str, LearnedCodes] = {}
     for path in expand(patterns):
-        file = _read_file(path, mapping, first)
+        file = _read_file(path, mapping, first, codes)
         first = first or file
         ignored.update(file.seen)
         notes.update(dict.fromkeys(file.notes))
@@ -71,7 +75,8 @@ def read(patterns: Sequence[str], mapping: Mapping = Mapping()) -> Table:
     if first.time_column is None:
         apart = f"rows are taken to be {mapping.interval:g} s apart; a column that holds it is named with --time-column"
         notes[f"no time column: {apart}"] = None
-    return Table(first.features, tuple(series), tuple(notes), " ".join(patterns))
+    categories = {name: tuple(codes[name]) for name in first.features if name in codes}
+    return Table(first.features, tuple(series), tuple(notes), " ".join(patterns), categories)
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class _File:
 
     path: Path
     mapping: Mapping
+    codes: dict[str, LearnedCodes]  # of the categories met in any file
     numeric: Collection[str] = ()  # columns that must hold numbers; of the others, those with text are left out
     stream_column: str | None = None
     time_column: str | None = None
@@ -105,7 +111,7 @@ class _File:
             column = chunk.cells.get(name, ())
             if name in self.undecided:
                 self._decide(name, column)
-            values.append(self._numbers(name, column, chunk) if column else np.full(n, np.nan, np.float32))
+            values.append(self._values(name, column, chunk) if column else np.full(n, np.nan, np.float32))
         for name in self.text:
             self.columns.pop(name, None)
         self.lines.extend(chunk.lines)
@@ -128,7 +134,10 @@ class _File:
                 self.notes.append("a column without a name: left out")
             elif named or mapping.features is None:
                 self.columns[name] = [np.full(before, np.nan, np.float32)]
-                self.undecided.add(name)
+                if mapping.category(name):
+                    self.codes.setdefault(name, LearnedCodes())
+                else:
+                    self.undecided.add(name)
             return
         if before:
             raise self.error(self.lines[0], name, "is missing here and given further down")
@@ -165,11 +174,11 @@ class _File:
             )
         self.text[name] = None
 
-    def _numbers(self, name: str, column: Cells, chunk: Chunk) -> Float32:
+    def _values(self, name: str, column: Cells, chunk: Chunk) -> Float32:
         if name in self.text:
             return np.empty(0, np.float32)
         try:
-            wide = cells.numbers(column)
+            wide = cells.codes(column, self.codes[name]) if name in self.codes else cells.numbers(column)
         except cells.BadCellError as error:
             raise self.error(chunk.lines[error.row], name, error.problem) from error
         with np.errstate(over="ignore"):
@@ -182,21 +191,26 @@ class _File:
         return values
 
     def error(self, line: int, column: str, problem: str) -> MonitorError:
-        needed = column in (self.stream_column, self.time_column)
-        return MonitorError(
-            f"{self.path}, line {line}, column {column!r}: {problem}",
-            "Every row needs one." if needed else f"Correct the cell, or leave the column out with --ignore {column}.",
-        )
+        hint = f"Correct the cell, or leave the column out with --ignore {column}."
+        if column in (self.stream_column, self.time_column):
+            hint = "Every row needs one."
+        elif column not in self.codes:
+            hint = f"{hint[:-1]}, or learn it as categories: {_rule(column)}."
+        return MonitorError(f"{self.path}, line {line}, column {column!r}: {problem}", hint)
 
     def rows(self) -> Iterator[Rows]:
         values = np.column_stack([np.concatenate(self.columns[name]) for name in self.features])
         return by_stream(self.streams, np.concatenate(self.times), values)
 
 
-def _read_file(path: Path, mapping: Mapping, first: _File | None) -> _File:
+def _rule(column: str) -> str:
+    return f"training.features: [{{match: {column}, kind: category}}]"
+
+
+def _read_file(path: Path, mapping: Mapping, first: _File | None, codes: dict[str, LearnedCodes]) -> _File:
     if first is not None:  # text columns of the first file are left out everywhere
         mapping = replace(mapping, ignore=(*mapping.ignore, *first.text))
-    file = _File(path, mapping, first.features if first is not None else mapping.features or ())
+    file = _File(path, mapping, codes, first.features if first is not None else mapping.features or ())
     file.time_unit = first.time_unit if first is not None else None
     for chunk in chunks(path, mapping.separator):
         file.add(chunk)
@@ -208,12 +222,15 @@ def _read_file(path: Path, mapping: Mapping, first: _File | None) -> _File:
         file.features = mapping.features
     elif not found:
         raise MonitorError(
-            f"{path}: no numeric columns", f"It has {_listed(file.seen)}; name the features with --features."
+            f"{path}: no numeric columns",
+            f"It has {_listed(file.seen)}; name the features with --features, or learn text as categories: "
+            f"{_rule(next(iter(file.text), '*'))}.",
         )
     else:
         file.features = found
     if file.text:
-        file.notes.append(f"columns with text: left out ({_listed(file.text)})")
+        example = _rule(next(iter(file.text)))
+        file.notes.append(f"columns with text: left out ({_listed(file.text)}); to learn one as categories: {example}")
     check_names(file.features)
     if first is not None:
         _check_same_columns(file, first)

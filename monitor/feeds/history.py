@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
@@ -13,32 +13,41 @@ from monitor import config
 from monitor.batch import Batch, Reason, Record, Reject
 from monitor.errors import MonitorError
 from monitor.events import Decoder
-from monitor.feeds.table import Table, by_stream, check_names
+from monitor.feeds.table import Table, by_stream, check_names, never
+from monitor.feeds.vocabulary import LearnedCodes
 
 SAMPLE = 1000
 """Good events that are looked at to learn the features' names."""
 
 
 def series_from_records(
-    batches: Iterable[Sequence[Record]], features: Sequence[str] | None, rules: config.Events, source: str = ""
+    batches: Iterable[Sequence[Record]],
+    features: Sequence[str] | None,
+    rules: config.Events,
+    source: str = "",
+    category: Callable[[str], bool] = never,
 ) -> Table:
     """Decode records into a table; without `features`, they are those of the first `SAMPLE` good events.
 
-    The notes tell how many records were rejected and why. Raises `MonitorError` where none is an event.
+    `category` tells which of them are categories by their names. The notes tell how many records were rejected and
+    why. Raises `MonitorError` where none is an event.
     """
     waiting = iter(batches)
     if features is None:
-        sample = list(_sample(waiting))
-        features = feature_names(record.value for batch in sample for record in batch)
+        sample = list(_sample(waiting, category))
+        features = feature_names((record.value for batch in sample for record in batch), category)
         waiting = chain(sample, waiting)
         if not features:
             count = sum(map(len, sample))
             what = f"none of its {count} records is an event with numeric features" if count else "no records there"
             raise MonitorError(
-                f"{source}: {what}", "Check the topic and the range; events are described by: monitor schema event"
+                f"{source}: {what}",
+                "Check the topic and the range; events are described by: monitor schema event. Text is learned where a "
+                "rule says so: training.features: [{match: NAME, kind: category}].",
             )
     check_names(features)
-    decoder = Decoder(features, rules)
+    codes = {name: LearnedCodes() for name in features if category(name)}
+    decoder = Decoder(features, rules, codes)
     decoded: list[Batch] = []
     reasons: Counter[Reason] = Counter()
     examples: dict[Reason, Reject] = {}
@@ -59,33 +68,37 @@ def series_from_records(
     streams = [name for batch in decoded for name in batch.stream]
     time = np.concatenate([batch.time for batch in decoded])
     values = np.concatenate([batch.values for batch in decoded])
-    return Table(tuple(features), tuple(by_stream(streams, time, values)), notes, source)
+    categories = {name: tuple(known) for name, known in codes.items()}
+    return Table(tuple(features), tuple(by_stream(streams, time, values)), notes, source, categories)
 
 
-def feature_names(values: Iterable[bytes | None]) -> tuple[str, ...]:
-    """The features with a number in any of the first `SAMPLE` events, in order of first appearance."""
+def feature_names(values: Iterable[bytes | None], category: Callable[[str], bool] = never) -> tuple[str, ...]:
+    """The features with a value in any of the first `SAMPLE` events, in order of first appearance.
+
+    A value is a number, or of a category also a text or a boolean.
+    """
     names: dict[str, None] = {}
     events = 0
     for value in values:
-        numeric = _numeric(value)
-        events += bool(numeric)
-        names.update(dict.fromkeys(numeric))
+        found = _features(value, category)
+        events += bool(found)
+        names.update(dict.fromkeys(found))
         if events == SAMPLE:
             break
     return tuple(names)
 
 
-def _sample(batches: Iterator[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+def _sample(batches: Iterator[Sequence[Record]], category: Callable[[str], bool]) -> Iterator[Sequence[Record]]:
     events = 0
     for batch in batches:
         yield batch
-        events += sum(bool(_numeric(record.value)) for record in batch)
+        events += sum(bool(_features(record.value, category)) for record in batch)
         if events >= SAMPLE:
             return
 
 
-def _numeric(value: bytes | None) -> list[str]:
-    """The numeric features of an event; none where the value is no event."""
+def _features(value: bytes | None, category: Callable[[str], bool]) -> list[str]:
+    """The features of an event that have a value; none where it is no event."""
     try:
         event = msgspec.json.decode(value or b"")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -93,7 +106,11 @@ def _numeric(value: bytes | None) -> list[str]:
     features = event.get("features") if isinstance(event, dict) else None
     if not isinstance(features, dict):
         return []
-    return [name for name, number in features.items() if type(number) in (int, float)]
+    return [
+        name
+        for name, given in features.items()
+        if type(given) in (int, float) or (type(given) in (str, bool) and category(name))
+    ]
 
 
 def _told(count: int, total: int, example: Reject) -> str:

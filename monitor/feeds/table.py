@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isnan
 
 import msgspec
@@ -33,9 +33,16 @@ class Table:
     series: tuple[Rows, ...]  # in order of first appearance
     notes: tuple[str, ...] = ()  # what was left out or assumed, for people
     source: str = ""  # what was read, as the user named it
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of features that are categories: their values are codes, places in this."""
 
     def __len__(self) -> int:
         return sum(map(len, self.series))
+
+
+def never(_name: str) -> bool:
+    """For who has no categories."""
+    return False
 
 
 def check_names(features: Sequence[str]) -> None:
@@ -81,7 +88,7 @@ def records(table: Table, topic: str) -> Iterator[RawRecord]:
     """The rows as event records of partition 0, the streams merged by time as a live topic would hold them.
 
     Within a stream the order of the rows is kept, late ones included. Values survive float32 -> JSON -> float32 to
-    the bit; a missing value is a feature left out.
+    the bit; a missing value is a feature left out, a category its text.
     """
     if not table.series:
         return
@@ -95,10 +102,13 @@ def records(table: Table, topic: str) -> Iterator[RawRecord]:
     for offset, (series, at) in enumerate(zip(which[order].tolist(), row[order].tolist(), strict=True)):
         rows = table.series[series]
         time = float(rows.time[at])
-        features = {
+        features: dict[str, float | str] = {
             name: value
             for name, value in zip(table.features, rows.values[at].tolist(), strict=True)
             if not isnan(value)
         }
+        for name, names in table.categories.items():
+            if name in features:
+                features[name] = names[int(features[name])]
         value = encode({"stream": rows.stream, "time": time, "features": features})
         yield RawRecord(topic, 0, offset, round(time * 1000), keys[series], value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from monitor.model.manifest import Manifest
+from monitor.model.architecture import Architecture, ClosedForm, Design, Joint
+from monitor.model.manifest import Manifest, Scoring, TrainingRecord
 from monitor.status import PartitionStatus, Status, StreamScore
 from monitor.web.markup import THIN, UNKNOWN, Html, join, moment, number, percent, plural, significant, tag
 
@@ -57,6 +58,7 @@ def open_incidents(status: Status) -> Html:
     rows = [
         (
             _name(incident.stream),
+            tag("td", incident.what.replace("_", " "), class_="nowrap"),
             tag("td", tag("span", incident.severity, class_=f"badge {incident.severity}")),
             tag("td", significant(incident.score), class_="n over"),
             tag("td", f"{moment(incident.started_at)}", class_="nowrap"),
@@ -64,7 +66,7 @@ def open_incidents(status: Status) -> Html:
         )
         for incident in status.open_incidents[:ROWS]
     ]
-    heads = ("Stream", "Severity", ">Peak score", "Since (event time, UTC)", ">>Partition")
+    heads = ("Stream", "What", "Severity", ">Peak score", "Since (event time, UTC)", ">>Partition")
     return _section("Open incidents", heads, rows, total=status.open_total)
 
 
@@ -212,29 +214,48 @@ def model_card(model: Manifest, threshold: float) -> Html:
     budget = calibration.alerts_per_stream_per_day
     origin = "" if budget is None else f", for a budget of {budget:g} a stream and day"
     span = f"{moment(training.first_time)[:10]} to {moment(training.last_time)[:10]}"
-    size = f"{plural(shape.layers, 'layer')} of {shape.hidden}, code {shape.code}"
     card = (
-        ("Network", f"{shape.network.upper()} autoencoder, {size}"),
-        ("Window", f"{plural(shape.window, 'event')}, scored over the {_SCORED[model.score_over]}"),
+        ("Detector", _detector(shape)),
+        ("Window", f"{plural(shape.window, 'event')}, scored over the {_scored(model.scoring)}"),
         ("Features", f"{len(names)}: {listed}"),
         ("Threshold", line),
         (
             "Calibrated",
-            f"quantile {calibration.quantile:.6g} of {plural(calibration.windows, 'normal window')}{origin}",
+            f"above {100 * calibration.quantile:.6g} % of {plural(calibration.windows, 'normal window')}{origin}",
         ),
         ("Trained", f"{plural(training.rows, 'row')} of {plural(training.streams, 'stream')}, {span}"),
-        (
-            "Fit",
-            f"{plural(training.fit_windows, 'window')}, {training.loss} loss, {training.optimiser}, "
-            f"best epoch {training.best_epoch} of {training.epochs}",
-        ),
+        ("Fit", _fit(shape, training)),
         ("Source", training.source),
         ("Digest", tag("code", model.digest[:12], title=model.digest)),
     )
     return tag("section", tag("h2", "Model"), _list(card))
 
 
-_SCORED = {"window": "whole window", "last": "last event"}
+def _detector(shape: Design) -> str:
+    match shape:
+        case Joint(members=members):
+            return "mean of " + "; ".join(map(_detector, members))
+        case ClosedForm(network=kind):
+            return {"max_z": "largest |z|", "pca": "principal components", "mahalanobis": "Mahalanobis distance"}[kind]
+        case Architecture():
+            size = f"hidden {', '.join(map(str, shape.hidden)) or 'none'}, code {shape.code}"
+            return f"{shape.network.upper().replace('_', '-')} autoencoder, {shape.objective}, {size}"
+
+
+def _fit(shape: Design, training: TrainingRecord) -> str:
+    windows = plural(training.fit_windows, "window")
+    if not training.epochs:
+        return windows
+    losses = {
+        one.loss for one in (shape.members if isinstance(shape, Joint) else (shape,)) if isinstance(one, Architecture)
+    }
+    learned = f"{', '.join(losses)} loss, {training.optimiser}, best epoch {training.best_epoch} of {training.epochs}"
+    return f"{windows}, {learned}"
+
+
+def _scored(scoring: Scoring) -> str:
+    last = "last event" if scoring.last == 1 else f"last {scoring.last} events"
+    return " and the ".join("whole window" if span == "window" else last for span in scoring.spans)
 
 
 def _list(pairs: Iterable[tuple[str, str]]) -> Html:

@@ -128,7 +128,7 @@ def checker(good: GoodArtefact) -> Callable[[bytes], bool]:
         names = manifest.feature_names
         demand(len(set(names)) == len(names), "two features of one name")
         Decoder(names, config.Events())
-        window = np.zeros((1, manifest.architecture.window, manifest.architecture.features), np.float32)
+        window = np.zeros((1, manifest.architecture.window, len(manifest.features)), np.float32)
         demand(np.isfinite(loaded.score(window).error).all(), "a score that is none")
         return True
 
@@ -154,8 +154,10 @@ def _hold_manifest(given: Any, taken: Any, place: str) -> None:
 def seeds(good: GoodArtefact) -> list[bytes]:
     edits = [
         b"features.0.name=\"b\"", b"features.0.mean=NaN", b"calibration.threshold=1e999", b"architecture.window=-1",
-        b'features.0.scale="1"', b"features=[]\narchitecture.features=0", b"format_version=2", b"files={}", b"metrics=",
-        b'training.source="\\ud800"', b"calibration.quantile=true", b"features.1.unit=null", b"score_over=\"last\"",
+        b'features.0.scale="1"', b"features=[]\narchitecture.channels=0", b"format_version=3", b"files={}", b"metrics=",
+        b'training.source="\\ud800"', b"calibration.quantile=true", b"features.1.unit=null",
+        b"scoring.spans.0=\"last\"", b"scoring.last=9", b"scoring.units=[[0,1]]", b"features.0.change=\"rate\"",
+        b"features.1.categories=[\"a\",\"b\"]",
     ]  # fmt: skip
     return [
         b"\x00" + good.files[MANIFEST],
@@ -170,7 +172,8 @@ def seeds(good: GoodArtefact) -> list[bytes]:
 
 WORDS = [
     *b"features architecture calibration training metrics libraries files .0. .1. .name= .mean= .scale=".split(),
-    *b".window= .hidden= .threshold= .quantile= format_version= score_over= =NaN =1e999 =-1 =0 =1.5".split(),
+    *b".window= .hidden= .threshold= .quantile= format_version= scoring .units= .spans .last= .change= .clip=".split(),
+    *b".log1p= .categories= =NaN =1e999 =-1 =0 =1.5".split(),
     *b'="" =null =true =[] ={} ="\\ud800" ="a" ="1.5" { } [ ] " , : \\ \xff 1e400 -Infinity \xff\xfe'.split(),
     *b'"weights.safetensors" "model.onnx" \xef\xbb\xbf'.split(),
     b"\n",

@@ -60,7 +60,7 @@ def test_what_compaction_leaves_is_what_is_open_and_a_successor_goes_on_from_it(
     is in it here is what one small stream wrote last.
     """
     deployment = compacted
-    deployment.write(model={"threshold": 1.0})  # no normal window is anywhere near it
+    deployment.write(model={"threshold": 100.0})  # no normal window is anywhere near it
     service = deployment.serve()
     names = [f"closed-{number}" for number in range(STREAMS)]
     values = rows(120, anomalies=(30, 70))
@@ -99,7 +99,7 @@ def test_what_compaction_leaves_is_what_is_open_and_a_successor_goes_on_from_it(
 
 
 def test_state_is_written_for_streams_that_are_not_quiet_and_for_no_other(deployment: Deployment) -> None:
-    deployment.write(model={"threshold": 1.0})  # no normal window is anywhere near it
+    deployment.write(model={"threshold": 100.0})  # no normal window is anywhere near it
     service = deployment.serve()
     deployment.put(together(rows(120, anomalies=()), [f"quiet-{number}" for number in range(5)]))
     service.until(lambda: service.status()["events"] == 600, "quiet events")

@@ -1,0 +1,166 @@
+"""Incidents -> alerts: one step of an incident, with its identity, its explanation and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor import config
+from monitor.alerts import Alert, Evidence, Feature, Reason, Severity, Status, identity, moment
+from monitor.incident_state import Finding, Incident, Maker, Peak, Point, Trouble
+from monitor.summary import sentence
+
+Key = tuple[int, str]
+"""Partition and stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What every alert's evidence says of where it comes from."""
+
+    topic: str
+    model: str
+    config: str
+
+
+class Teller:
+    """Words for the incidents of one model under one configuration. It remembers nothing."""
+
+    def __init__(
+        self,
+        rules: config.Incidents,
+        features: Sequence[str],
+        units: Sequence[str],
+        threshold: float,
+        origin: Origin,
+        categories: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._rules = rules
+        self._features = tuple(features)
+        self._units = dict(zip(features, units, strict=True))
+        self._categories = categories
+        self._threshold = threshold
+        self._origin = origin
+        self.maker = Maker(origin.model, origin.config)
+
+    def severity(self, score: float) -> Severity:
+        bands = self._rules.severity
+        if score >= bands.critical:
+            return "critical"
+        return "major" if score >= bands.major else "warning"
+
+    def anomaly(
+        self,
+        key: Key,
+        incident: Incident,
+        status: Status,
+        point: Point,
+        reason: Reason | None = None,
+        maker: Maker | None = None,
+    ) -> Alert:
+        """`maker` is given where the incident is of another model or of other settings."""
+        peak, by = incident.peak, maker or self.maker
+        name = identity("incident", key[1], by.model, self._origin.topic, key[0], incident.started.offset)
+        ended = incident.last_anomalous.time
+        alert = Alert(
+            id=identity("message", name, status, point.offset, by.config),
+            incident=name,
+            kind="anomaly",
+            status=status,
+            reason=reason,
+            stream=key[1],
+            time=moment(point.time),
+            started_at=moment(incident.started.time),
+            ended_at=moment(ended) if status == "closed" else None,
+            severity=self.severity(peak.score) if maker is None else incident.told_severity,
+            score=peak.score,
+            error=peak.error,
+            threshold=self._threshold if maker is None else peak.error / peak.score,
+            features=self._contributions(peak) if len(peak.observed) == len(self._features) else (),
+            evidence=self._evidence(key[0], incident.started, point, by),
+            peak_at=moment(peak.time),
+            duration=ended - incident.started.time,
+        )
+        return alert.model_copy(update={"summary": sentence(alert)})
+
+    def gap(self, key: Key, point: Point, since: float, limit: float) -> tuple[Alert, Alert]:
+        """A gap is known when it is over: it is opened and closed by the event that ended it."""
+        peak = Finding("gap", (), point.time - since, limit, point.time)
+        gap = Trouble(Point(point.row, since, point.offset), peak, point, point, point.time)
+        return self.fault(key, gap, "opened", point), self.fault(key, gap, "closed", point, "recovered")
+
+    def fault(
+        self,
+        key: Key,
+        trouble: Trouble,
+        status: Status,
+        point: Point,
+        reason: Reason | None = None,
+        maker: Maker | None = None,
+    ) -> Alert:
+        """The same for a fault of the data."""
+        peak, by = trouble.peak, maker or self.maker
+        cause = peak.cause
+        name = identity(f"data_quality.{cause}", key[1], by.model, self._origin.topic, key[0], trouble.started.offset)
+        ended = trouble.last_seen.time
+        alert = Alert(
+            id=identity("message", name, status, point.offset, by.config),
+            incident=name,
+            kind="data_quality",
+            status=status,
+            reason=reason,
+            stream=key[1],
+            time=moment(point.time),
+            started_at=moment(trouble.started.time),
+            ended_at=moment(ended) if status == "closed" else None,
+            severity="warning",
+            score=peak.score,
+            error=peak.measure,
+            threshold=peak.limit,
+            features=tuple(
+                self._feature(reading.feature, reading.observed, reading.expected, 1 / len(peak.readings))
+                for reading in peak.readings[: self._rules.features]
+            ),
+            evidence=self._evidence(key[0], trouble.started, point, by),
+            cause=cause,
+            peak_at=moment(peak.time),
+            duration=ended - trouble.started.time,
+        )
+        return alert.model_copy(update={"summary": sentence(alert, peak.detail)})
+
+    def _evidence(self, partition: int, started: Point, point: Point, by: Maker) -> Evidence:
+        return Evidence(
+            topic=self._origin.topic,
+            partition=partition,
+            first_offset=started.offset,
+            last_offset=point.offset,
+            model=by.model,
+            config=by.config,
+        )
+
+    def _contributions(self, peak: Peak) -> tuple[Feature, ...]:
+        share = peak.feature_error.astype(np.float64)
+        share /= share.sum()
+        return tuple(
+            self._feature(self._features[f], float(peak.observed[f]), float(peak.expected[f]), float(share[f]))
+            for f in np.argsort(-share, kind="stable")[: self._rules.features].tolist()
+            if share[f] > 0
+        )
+
+    def _feature(self, name: str, observed: float, expected: float, contribution: float) -> Feature:
+        known = self._categories.get(name, ())
+
+        def category(code: float) -> str | None:
+            return known[int(code)] if 0 <= code < len(known) else None
+
+        return Feature(
+            name=name,
+            observed=observed,
+            expected=expected,
+            contribution=contribution,
+            unit=self._units.get(name, ""),
+            observed_category=category(observed),
+            expected_category=category(expected),
+        )
