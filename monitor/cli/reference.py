@@ -113,7 +113,6 @@ def _cells(key: Key, *more: str) -> str:
 
 def _type(key: Key) -> str:
     words = " or ".join(f"`{choice}`" for choice in key.choices) or _WORDS[key.kind]
-    words = words if key.scalar is None else f"{_WORDS[key.scalar]} or {words}"
     return ", ".join([words, *key.bounds]) + (", or `null`" if key.nullable else "")
 
 

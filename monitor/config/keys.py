@@ -43,7 +43,6 @@ class Key:
     choices: tuple[str, ...] = ()
     bounds: tuple[str, ...] = ()  # "at least 1", in words
     text_values: bool = False  # a map whose values are text, taken from the environment as they stand
-    scalar: Kind | None = None  # of a list: what may stand there instead of one
     items: tuple[Key, ...] = ()  # of a list of sections: the keys that each of them has
 
     @property
@@ -83,10 +82,7 @@ def masked(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, bool]:
-    """The plain type inside `Annotated` and `| None`, and whether null is allowed; constraints go into `metadata`.
-
-    Of something or a list of it the union is left as it is.
-    """
+    """The plain type inside `Annotated` and `| None`, and whether null is allowed; constraints go into `metadata`."""
     nullable = False
     while True:
         origin = get_origin(annotation)
@@ -95,11 +91,8 @@ def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, bool]:
             for item in extra:
                 metadata.extend(item.metadata if isinstance(item, FieldInfo) else [item])
         elif origin in (Union, UnionType):
-            parts = [part for part in get_args(annotation) if part is not type(None)]
-            nullable |= len(parts) < len(get_args(annotation))
-            if len(parts) > 1:
-                return Union[tuple(parts)], nullable  # noqa: UP007  of a list of types there is no other way
-            annotation = parts[0]
+            (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+            nullable = True
         else:
             return annotation, nullable
 
@@ -114,10 +107,7 @@ def _key(path: KeyPath, field: FieldInfo, default: Any) -> Key:
     origin = get_origin(plain)
     if origin is Literal:
         return Key(path, "choice", nullable, default, meaning, choices=get_args(plain))
-    if origin in (Union, UnionType):
-        single, several = (_unwrap(part, metadata)[0] for part in get_args(plain))
-        return Key(path, "list", nullable, default, meaning, scalar=_kind(single), items=_items(several, path))
-    if origin in (list, tuple):
+    if origin is list:
         return Key(path, "list", nullable, default, meaning, items=_items(plain, path))
     if origin is dict:
         return Key(path, "map", nullable, default, meaning, text_values=get_args(plain)[1] is str)
