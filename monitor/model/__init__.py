@@ -1,4 +1,4 @@
 """Learning, and what learning leaves behind.
 
-Only `networks`, `objectives`, `training`, `export` and `reference` need torch.
+Serving needs `artefact`, `manifest` and what they are made of; whatever learns or builds a network needs torch.
 """
