@@ -97,8 +97,10 @@ def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
             reference = [output.numpy() for output in scorer(torch.from_numpy(batch))]
         for name, *both in zip(OUTPUTS, served, reference, strict=True):
             left, right = (_comparable(one, features) if name == "expected" else one for one in both)
-            # Relative to the largest of a window: what large values cancel to has the rounding of the large ones.
+            # Relative to the largest of a window: what large values cancel to has the rounding of the large ones. Of
+            # the extremes, to the largest of them all: a code of one number may itself be what is left.
             largest = np.abs(right).reshape(len(right), -1).max(axis=1, initial=0.0)
+            largest[len(examples) :] = largest[len(examples) :].max(initial=0.0)
             scale = np.maximum(smallest[name], largest.reshape(-1, *[1] * (right.ndim - 1)))
             worst = float(np.max(np.abs(left.astype(np.float64) - right) / scale, initial=0.0))
             if not worst <= TOLERANCE:  # NaN is no agreement
