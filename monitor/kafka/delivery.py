@@ -68,7 +68,7 @@ def _refused(
         )
     elif isinstance(error, kafka_errors.TopicAuthorizationFailedError):
         names = ", ".join(spec.name for spec in (topics.alerts, topics.dead_letters, topics.state))
-        what, needs = "a topic", f"It needs WRITE on the topics {names}."
+        what, needs = "a topic", f"It needs WRITE on the topics {names}, and READ on {topics.state.name}."
     elif isinstance(error, kafka_errors.GroupAuthorizationFailedError):
         what, needs = f"group {settings.group!r}", "It needs READ on the group."
     else:

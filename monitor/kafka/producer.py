@@ -126,7 +126,7 @@ class Producer:
         committed, and if that one is committed, so are the late offsets, whose alerts were aborted.
         """
         self.begin()
-        # The offset itself never counts. Without a membership the brokers take it from anybody.
+        # Without a membership the brokers take it from anybody.
         self.add_offsets({place: OffsetAndMetadata(0, "", -1)}, ConsumerGroupMetadata(group), deadline)
         self._wait(lambda manager: manager.begin_abort(), deadline)
 

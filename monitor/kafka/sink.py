@@ -289,8 +289,11 @@ class KafkaSink:
         return self._producer
 
     def _void(self, producer: Producer) -> None:
+        # The place must be one that this group never reads on from: were this transaction the one that hangs, and its
+        # offset committed with the next, nothing would come of it.
+        nowhere = TopicPartition(self._topics.state.name, 0)
         try:
-            producer.void_offsets(self._settings.group, TopicPartition(self._topics.input.name, 0), self._deadline())
+            producer.void_offsets(self._settings.group, nowhere, self._deadline())
         except BaseException:
             producer.end()
             raise

@@ -547,7 +547,8 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
         topics = config.Topics()
         _create_as_admin(node, topics)
         allow(node, "member", {(ResourceType.GROUP, "monitor"): [may.READ]})
-        allow(node, "member", {(ResourceType.TOPIC, topics.input.name): [may.READ]})
+        for spec in (topics.input, topics.state):
+            allow(node, "member", {(ResourceType.TOPIC, spec.name): [may.READ]})
         member = _once_allowed(kafka_errors.AuthorizationError, lambda: Member(kafka, topics.input.name))
         sink = KafkaSink(kafka.model_copy(update={"instance_id": "pod-0"}), topics, "exactly_once", member)
         with pytest.raises(RefusedError, match=r"transactional id 'monitor\.pod-0'") as refused:
@@ -557,7 +558,9 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
         _once_allowed(RefusedError, sink.open)
         with pytest.raises(RefusedError, match="refused a topic") as refused:
             sink.publish(opened("a"), at(1))
-        assert refused.value.hint == "It needs WRITE on the topics alerts, events.dead, events.state."
+        assert refused.value.hint == (
+            "It needs WRITE on the topics alerts, events.dead, events.state, and READ on events.state."
+        )
         for spec in (topics.alerts, topics.state):
             allow(node, "member", {(ResourceType.TOPIC, spec.name): [may.WRITE]})
         assert _once_allowed(RefusedError, lambda: sink.publish(opened("a"), at(1)))
