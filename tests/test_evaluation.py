@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.batch import Float64, Int64
 from monitor.errors import MonitorError
 from monitor.evaluation.confusion import Confusion
-from monitor.evaluation.events import EventScores, intervals, per_day, rows_between, score_events
+from monitor.evaluation.events import EventScores, intervals, per_day, score_events
 from monitor.evaluation.labels import read_labels
 from monitor.evaluation.ranking import average_precision, best_f1, roc_auc
 from monitor.evaluation.report import evaluate
@@ -187,11 +187,6 @@ def test_an_incident_that_begins_at_the_row_after_an_interval_finds_nothing() ->
 def test_an_impossible_incident_is_refused(incident: list[int]) -> None:
     with pytest.raises(MonitorError, match="incident"):
         score_events(np.empty((0, 2), np.int64), np.array([incident]), np.arange(10.0))
-
-
-def test_moments_of_an_incident_hold_the_rows_from_the_first_to_the_last_of_them() -> None:
-    time = np.array([0.0, 10.0, 20.0, 30.0, 40.0])
-    assert rows_between(time, [(10.0, 30.0), (11.0, 19.0), (40.0, 99.0)]).tolist() == [[1, 4], [2, 2], [4, 5]]
 
 
 def test_a_gap_is_no_quiet_day() -> None:

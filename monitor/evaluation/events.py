@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from monitor.batch import Float64, Int64
 from monitor.errors import MonitorError
@@ -81,17 +80,6 @@ def intervals(flagged: Bool) -> Int64:
     """Rows (n,) -> (K, 2) runs of flagged rows as [start, end), in order."""
     edges = np.flatnonzero(np.diff(flagged.astype(np.int8), prepend=0, append=0))
     return edges.reshape(-1, 2).astype(np.int64)
-
-
-def rows_between(time: Float64, spans: ArrayLike) -> Int64:
-    """(M, 2) first and last moment, both included, s since the Unix epoch -> (M, 2) rows [start, end).
-
-    `time` (n,) must not fall. For incidents of alerts: the moment of `opened` (an incident is told only then) and
-    `ended_at`.
-    """
-    first, last = np.asarray(spans, np.float64).reshape(-1, 2).T
-    rows = [np.searchsorted(time, first, "left"), np.searchsorted(time, last, "right")]
-    return np.stack(rows, axis=1).astype(np.int64)
 
 
 def score_events(labelled: Int64, incidents: Int64, time: Float64) -> EventScores:
