@@ -23,6 +23,9 @@ from monitor.model.training import Trained
 
 TOLERANCE = 1e-5
 """Largest difference between the runtimes, of values in standardised units, relative to max(1, |value|)."""
+EXTREME_TOLERANCE = 1e-3
+"""The same for windows at the ends of float32. They show that nothing overflows and that the same is cut off, not last
+bits: sums over inputs of 10,000 standardised units have a rounding of 6e-4 each, also where they cancel to little."""
 OPSET = 17
 
 # What the exporter says of itself whatever it is given. Nothing here is about the graph being wrong: the check below
@@ -97,18 +100,18 @@ def check(scorer: Scorer, graph: bytes, examples: Float32) -> None:
             reference = [output.numpy() for output in scorer(torch.from_numpy(batch))]
         for name, *both in zip(OUTPUTS, served, reference, strict=True):
             left, right = (_comparable(one, features) if name == "expected" else one for one in both)
-            # Relative to the largest of a window: what large values cancel to has the rounding of the large ones. Of
-            # the extremes, to the largest of them all: a code of one number may itself be what is left.
+            # Relative to the largest of a window: what large values cancel to has the rounding of the large ones.
             largest = np.abs(right).reshape(len(right), -1).max(axis=1, initial=0.0)
-            largest[len(examples) :] = largest[len(examples) :].max(initial=0.0)
             scale = np.maximum(smallest[name], largest.reshape(-1, *[1] * (right.ndim - 1)))
-            worst = float(np.max(np.abs(left.astype(np.float64) - right) / scale, initial=0.0))
-            if not worst <= TOLERANCE:  # NaN is no agreement
-                raise MonitorError(
-                    f"the exported graph and torch differ by {worst:.1e} in {name} (allowed: {TOLERANCE:.0e})",
-                    "Nothing was written. This is a fault of the exporter or the runtime for this network: train with "
-                    "other settings of hidden, layers or window, and report it.",
-                )
+            off = np.abs(left.astype(np.float64) - right) / scale
+            for part, allowed in ((off[: len(examples)], TOLERANCE), (off[len(examples) :], EXTREME_TOLERANCE)):
+                worst = float(np.max(part, initial=0.0))
+                if not worst <= allowed:  # NaN is no agreement
+                    raise MonitorError(
+                        f"the exported graph and torch differ by {worst:.1e} in {name} (allowed: {allowed:.0e})",
+                        "Nothing was written. This is a fault of the exporter or the runtime for this network: train "
+                        "with other settings of hidden, layers or window, and report it.",
+                    )
 
 
 def _numbers(features: Sequence[Feature]) -> list[int]:
