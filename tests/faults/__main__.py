@@ -37,9 +37,8 @@ def main() -> int:
     if arguments.share is not None:
         return 0
     stored = [s for s in results.load() if s.run in wanted and (arguments.any_code or s.code == code)]
-    if not arguments.only:
-        print(report.write(stored, arguments.date, SESSION))
-        print(f"written: {report.FILE.relative_to(results.ROOT)}")
+    print(report.write(results.load(), arguments.date, SESSION))
+    print(f"written: {report.FILE.relative_to(results.ROOT)}")
     failed = [s for s in stored if not s.ok]
     for entry in failed:
         print(f"failed: {repeat(*entry.run)}", file=sys.stderr)
@@ -76,7 +75,7 @@ def _spread(jobs: int) -> None:
 
 
 def _run_all(todo: list[tuple[str, int]], code: str) -> None:
-    kept = results.FILE.parent / "faults"
+    kept = results.ROOT / "build" / "faults"
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, World(Path(scratch)) as world:
         for kind, seed in todo:
             folder = kept / f"{kind}-{seed}-{os.getpid()}-{time.time_ns() % 10**6}"

@@ -1,7 +1,8 @@
 """`make fuzz`: every target under a coverage-guided fuzzer until it has seen its share of inputs; goes on where it was.
 
-All it makes is in build/fuzz: per target the corpus, the findings and the count. It runs in child processes, each with
-a bounded number of inputs and bounded memory.
+All it makes is in build/fuzz: per target the corpus, the findings and the count. What is to be published is in
+tests/fuzz/counts.json, which is committed. It runs in child processes, each with a bounded number of inputs and bounded
+memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.fuzz.keeping import keep, kept
@@ -24,6 +26,7 @@ from tests.fuzz.target import ROOT, Target
 from tests.fuzz.targets import NAMES, targets
 
 BUILD = ROOT / "build" / "fuzz"
+COUNTS = Path(__file__).with_name("counts.json")
 LONGEST = {"events": 4096, "checkpoint": 4096, "state": 4096, "config": 1024, "artefact": 4096}  # bytes of an input
 MEMORY = 2048  # MiB of a child
 SLOWEST = 20  # s for one input: more is a finding
@@ -79,7 +82,8 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopped; run it again to go on")
             break
-    print(table(names))
+    publish(names)
+    print(table())
     return 1 if any(sum(found(BUILD / name).values()) or State.of(BUILD / name).died for name in names) else 0
 
 
@@ -170,23 +174,33 @@ def found(folder: Path) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in set(kinds)}
 
 
-def results(names: list[str]) -> dict[str, dict[str, float]]:
-    """For the report: of each target what was tried and what was found."""
-    rows = {}
+def publish(names: list[str]) -> None:
+    """Takes the counts of these targets over where they have seen no fewer inputs than those that are published."""
+    counts = json.loads(COUNTS.read_text())
     for name in names:
-        findings = found(BUILD / name)
-        state = State.of(BUILD / name)
-        crashes = findings.get("crash", 0) + state.died
-        rows[name] = asdict(state) | {"crashes": crashes, "wrong": findings.get("wrong", 0)}
-    return rows
+        findings, state = found(BUILD / name), State.of(BUILD / name)
+        if state.executions >= counts.get(name, {}).get("inputs", 0):
+            counts[name] = {
+                "inputs": state.executions,
+                "crashes": findings.get("crash", 0) + state.died,
+                "wrong": findings.get("wrong", 0),
+                "corpus": state.corpus,
+                "branches": state.coverage,
+                "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            }
+    COUNTS.write_text(json.dumps({name: counts[name] for name in NAMES if name in counts}, indent=1) + "\n")
 
 
-def table(names: list[str]) -> str:
-    """Markdown."""
-    lines = ["| target | inputs | crashes | wrong answers | corpus | branches |", "|---|---|---|---|---|---|"]
+def table() -> str:
+    """Markdown, of what is published."""
+    lines = [
+        "| target | inputs | crashes | wrong answers | corpus | branches | date |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {name} | {row['executions']:,} | {row['crashes']} | {row['wrong']} | {row['corpus']} | {row['coverage']} |"
-        for name, row in results(names).items()
+        f"| {name} | {row['inputs']:,} | {row['crashes']} | {row['wrong']} | {row['corpus']} | {row['branches']} "
+        f"| {row['date']} |"
+        for name, row in json.loads(COUNTS.read_text()).items()
     ]
     return "\n".join(lines)
 

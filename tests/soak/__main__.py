@@ -1,4 +1,4 @@
-"""`make soak`. Results go to build/soak/results.json; exit code 1 where memory grows or series are not bounded."""
+"""`make soak`. Results go to tests/soak/results.json; exit code 1 where memory grows or series are not bounded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.models import tiny_artefact
 from tests.soak import report, traffic
 from tests.soak.members import Members
 
-RESULTS = Path(__file__).parents[2] / "build" / "soak" / "results.json"
+RESULTS = Path(__file__).with_name("results.json")
 GROUP = "soak"
 MOST_AHEAD = 150_000  # records the producer may be ahead of the commits
 PATIENCE = 180.0  # s without a commit
@@ -46,7 +46,6 @@ def main() -> int:
         parser.error("memory is read from /proc, which only Linux has")
     with tempfile.TemporaryDirectory(prefix="monitor-soak-") as scratch:
         results = soak(Path(scratch), asked.events, asked.restarts, asked.seed, asked.delivery)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(report.section(results))
     failures = report.failures(results, asked.most_slope)
