@@ -96,6 +96,15 @@ def test_a_larger_budget_never_has_a_higher_threshold() -> None:
     assert found == sorted(found, reverse=True)
 
 
+@pytest.mark.parametrize(("fleet", "each"), [(None, 5.0), (40, 0.25)])
+def test_a_fleet_shares_its_budget_in_equal_parts(fleet: int | None, each: float) -> None:
+    made = split(4000)  # two streams
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+    shared = tiny_settings(quantile=None, alerts_per_day=10.0, fleet=fleet)
+    alone = tiny_settings(quantile=None, alerts_per_stream_per_day=each)
+    assert calibrate(errors, made, shared, RULES) == calibrate(errors, made, alone, RULES)
+
+
 def test_windows_without_any_error_have_a_threshold_above_zero() -> None:
     calibration, warnings = calibrate(np.zeros(50, np.float32), of_windows(50), tiny_settings(quantile=0.9), RULES)
     assert 0 < calibration.threshold < 1e-37

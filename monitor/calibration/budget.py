@@ -56,13 +56,6 @@ class Threshold:
     warnings: tuple[str, ...]  # sentences for people
 
 
-def per_stream(per_fleet: float, streams: int) -> float:
-    """The budget of each stream where the whole fleet of them has one."""
-    if streams < 1:
-        raise MonitorError("a fleet budget needs at least one stream", "Give the number of streams.")
-    return per_fleet / streams
-
-
 def threshold_for(
     stretches: Sequence[Stretch], rules: Incidents, budget: float, interval: float, *, held_out: bool = True
 ) -> Threshold:

@@ -131,9 +131,14 @@ class Training(Section):
     score_last: Count = 1
     """How many last events, where they are scored: more than one smooths, and looks back only."""
     alerts_per_stream_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Alert budget; the threshold is the quantile of the calibration errors that follows from it."""
+    """Alert budget, in incidents on normal data; the threshold follows from it. Not given, nor another of the three:
+    one."""
+    alerts_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Alert budget of the whole fleet, shared by its streams in equal parts."""
+    fleet: Count | None = None
+    """How many streams share `alerts_per_day`; not given: those in the training rows."""
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The quantile itself, instead of a budget. Neither given: one alert per stream per day."""
+    """A quantile of the calibration errors as the threshold, instead of a budget."""
     seed: int = 0
     """Same seed, same machine, same data: same weights."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -141,8 +146,12 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.alerts_per_stream_per_day is not None and self.quantile is not None:
-            raise ValueError("give alerts_per_stream_per_day or quantile, not both")
+        ways = ("alerts_per_stream_per_day", "alerts_per_day", "quantile")
+        given = [name for name in ways if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
+        if self.fleet is not None and self.alerts_per_day is None:
+            raise ValueError("fleet is the number of streams that share alerts_per_day: give that too")
         if self.score_last > self.window:
             raise ValueError(f"score_last ({self.score_last}) must not exceed window ({self.window})")
         if self.validation + self.calibration >= 0.8:

@@ -38,6 +38,8 @@ def calibrate(
         threshold, warnings = _quantile(errors, settings.quantile)
     else:
         budget = settings.alerts_per_stream_per_day or DEFAULT_BUDGET
+        if settings.alerts_per_day is not None:
+            budget = settings.alerts_per_day / (settings.fleet or split.streams)
         found = threshold_for(stretches(errors, split), rules, budget, split.interval)
         method, threshold, warnings = found.method, found.threshold, found.warnings
         expected = (found.expected.low, found.expected.rate, found.expected.high)

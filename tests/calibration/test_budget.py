@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.batch import Float64
-from monitor.calibration.budget import Threshold, per_stream, realised_rate, threshold_for
+from monitor.calibration.budget import Threshold, realised_rate, threshold_for
 from monitor.calibration.heldout import dispersion, inflation
 from monitor.calibration.incident_count import Curve, Stretch
 from monitor.config import Incidents
@@ -86,12 +86,6 @@ def test_streams_share_a_budget_as_one_stream_of_their_days() -> None:
     assert found.stream_days == 4
     assert found.method == "incidents"
     assert 10 <= found.incidents <= 40
-
-
-def test_a_fleets_budget_is_shared_by_its_streams() -> None:
-    assert per_stream(50, 20) == 2.5
-    with pytest.raises(MonitorError, match="at least one stream"):
-        per_stream(50, 0)
 
 
 def test_normal_data_that_is_too_short_gives_the_largest_error_and_says_how_much_is_needed() -> None:
