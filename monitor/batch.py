@@ -61,6 +61,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     OVERSIZED = "oversized"
     NOT_JSON = "not_json"
+    NOT_MSGPACK = "not_msgpack"
     NOT_AN_EVENT = "not_an_event"
     BAD_STREAM = "bad_stream"
     BAD_TIME = "bad_time"

@@ -30,7 +30,7 @@ PURE = (
     "batch",
     "categories",
     "checkpoint",
-    "event_members",
+    "codecs",
     "gates",
     "quality",
     "summary",
@@ -78,8 +78,8 @@ LEVELS = (
     ("alerts", "batch", "categories", "checkpoint", "collectors", "config", "logs", "tied"),
     (
         "calibration",
+        "codecs",
         "dead_letters",
-        "event_members",
         "gates",
         "imputation",
         "incident_state",
@@ -197,21 +197,23 @@ def test_an_arrow_the_other_way_or_between_equals_is_found(importer: str, import
     assert not goes_down(f"monitor.{importer}", f"monitor.{imported}")
 
 
-@pytest.mark.parametrize("module", PURE)
+CORE = [module for module in MODULES if top(module) in PURE]
+
+
+@pytest.mark.parametrize("module", CORE)
 def test_the_core_does_no_io_reads_no_clock_and_logs_nothing(module: str) -> None:
-    assert {name.split(".")[0] for name in imports(f"monitor.{module}")} & IMPURE == set()
+    assert {name.split(".")[0] for name in imports(module)} & IMPURE == set()
     names = {
         node.id
-        for node in ast.walk(ast.parse(MODULES[f"monitor.{module}"].read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
         if isinstance(node, ast.Name)
     }
     assert names & {"open", "print", "input"} == set()
 
 
-@pytest.mark.parametrize("module", PURE)
+@pytest.mark.parametrize("module", CORE)
 def test_the_core_imports_nothing_but_the_core_and_the_settings(module: str) -> None:
-    allowed = {f"monitor.{name}" for name in (*PURE, "config", "detector")} | {"monitor"}
-    assert own(imports(f"monitor.{module}")) <= allowed
+    assert {top(name) for name in own(imports(module))} <= {*PURE, "config", "detector", "errors", "monitor"}
 
 
 @pytest.mark.parametrize("command", ["run", "alerts", "topics", "check", "replay"])

@@ -62,6 +62,10 @@ class Model(Section):
 class Events(Section):
     """What is accepted as an event, and what becomes of the rest."""
 
+    codec: Literal["json", "msgpack", "float32"] = "json"
+    """How the records' values are written. msgpack: the members of the JSON event as a MessagePack map. float32: only
+    the features, 4 bytes each, little-endian, in the model's order; the key names the stream, the timestamp is the
+    time."""
     features: list[str] | None = None
     """The features this deployment sends; must equal the artefact's (order included). Not given: the artefact's."""
     max_bytes: Annotated[int, Field(ge=64)] = 1_048_576

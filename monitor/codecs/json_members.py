@@ -1,36 +1,21 @@
-"""The members of a record that is no usual event, one by one: the policies applied, or the fault by name."""
+"""The members of a JSON value that is no usual event, one by one: the policies applied, or the fault by name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import nan
-from typing import Annotated, Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from monitor import config
 from monitor.batch import Reason
+from monitor.codecs.codec import UNREADABLE, Category, Policies, refuse
 
-Category = Annotated[str, msgspec.Meta(min_length=1)] | int | float | bool
-UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
-_LONGEST_DETAIL = 300  # characters: it goes into headers, logs and the status page, and quotes what a stranger sent
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # What Python's json.dumps writes for a float that JSON has no number for. A string is matched first, so that what it
 # says is left alone, and to the end if nothing closes it: looking for the next one inside would take quadratic time.
 _NON_FINITE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(?<![\w.+-])(?:NaN|-?Infinity)(?![\w.+-])', re.DOTALL)
-
-
-class NotAnEventError(Exception):
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail if len(detail) <= _LONGEST_DETAIL else detail[: _LONGEST_DETAIL - 3] + "..."
-
-
-def refuse(reason: Reason, detail: str) -> NoReturn:
-    raise NotAnEventError(reason, detail)
 
 
 class MemberReader:
@@ -39,7 +24,7 @@ class MemberReader:
     def __init__(self, numbers: Sequence[str], categories: Sequence[str], rules: config.Events) -> None:
         self._numbers = numbers
         self._categories = categories
-        self._rules = rules
+        self._policies = Policies(rules)
         self._loose = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
     def read(self, value: bytes) -> tuple[str | None, float | None, tuple[Any, ...]]:
@@ -65,8 +50,7 @@ class MemberReader:
             *(self._number(name, given.pop(name, None)) for name in self._numbers),
             *(self._category(name, given.pop(name, None)) for name in self._categories),
         )
-        if given and self._rules.unknown == "reject":
-            refuse(Reason.UNKNOWN_FEATURE, f"feature {next(iter(given))!r} is not one of the model's")
+        self._policies.unknown(list(given))
         return stream, time, row
 
     def _number(self, name: str, raw: msgspec.Raw | None) -> float:
@@ -75,29 +59,19 @@ class MemberReader:
             # 1e999 is infinite: the column check decides about it. A whole number has one zero, as the typed call says.
             return 0.0 if text == b"-0" else float(text)
         if text == b"null":
-            return self._missing(name)
-        return self._unfit(name, f"not a number: {_shown(text)}")
+            return self._policies.missing(name)
+        return self._policies.unfit(name, f"not a number: {_shown(text)}")
 
     def _category(self, name: str, raw: msgspec.Raw | None) -> Any:
         text = b"null" if raw is None else bytes(raw).strip()
         if text in {b"null", b'""'}:
-            return self._missing(name)
+            return self._policies.missing(name)
         try:
             return msgspec.json.decode(text, type=Category)
         except UNREADABLE:
             if _NUMBER.fullmatch(text):
                 return float(text)  # infinite, as above
-        return self._unfit(name, f"no category: {_shown(text)}")
-
-    def _missing(self, name: str) -> float:
-        if self._rules.missing == "reject":
-            refuse(Reason.MISSING_FEATURE, f"feature {name!r} is missing")
-        return nan
-
-    def _unfit(self, name: str, fault: str) -> float:
-        if self._rules.non_numeric == "reject":
-            refuse(Reason.NON_NUMERIC, f"feature {name!r} is {fault}")
-        return nan
+        return self._policies.unfit(name, f"no category: {_shown(text)}")
 
 
 def _shown(text: bytes) -> str:
