@@ -91,7 +91,7 @@ class Decoder:
 
     def _values(self, rows: Sequence[Any]) -> Float32:
         """Rows as they were read -> (N, F); a number beyond float32 becomes infinite."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32; a NaN of an odd pattern
             numbers: Float32 = self._codec.numbers(rows).astype(np.float32, copy=False)
         if not self._layout.categories:
             return numbers

@@ -148,6 +148,13 @@ def test_what_the_policies_let_through_is_missing(codec: str, value: bytes, expe
     np.testing.assert_array_equal(decoded.batch.values, [expected, expected])
 
 
+def test_a_nan_of_any_pattern_is_missing_or_refused() -> None:
+    signalling = b"\x82\xa1a\xcb" + struct.pack(">Q", 0x7FF0_0000_0000_0001) + b"\xa1b\x01"
+    value = b"\x81\xa8features" + signalling
+    assert refused(value, "msgpack").reason is Reason.NON_FINITE
+    assert np.isnan(decode([value], "msgpack", **LENIENT).batch.values[0, 0])
+
+
 def test_a_missing_value_is_no_excuse_for_one_that_is_not_finite() -> None:
     assert refused(event({"a": nan}), "msgpack", missing="impute").reason is Reason.NON_FINITE
     assert len(decode([event({"a": 1})], "msgpack", missing="impute").batch) == 1
