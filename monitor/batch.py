@@ -158,6 +158,7 @@ class Scores:
     error: Float32  # (W,) in units of the model's own error on held-out normal windows, >= 0
     feature_error: Float32  # (W, F) same unit; its mean over F is `error`
     expected: Float32  # (W, F) reconstruction of the closing event, source units
+    code: Float32  # (W, C) latent features
 
 
 @dataclass(frozen=True, slots=True)

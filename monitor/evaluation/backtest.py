@@ -78,7 +78,7 @@ class Backtest:
     series: tuple[Series, ...]  # in order of first appearance
     fired: tuple[Fired, ...]  # in order of telling
     excerpts: dict[str, Excerpt]  # by incident, the worst first
-    latent: Latent | None  # None where the detector gives no codes
+    latent: Latent | None  # None where nothing was scored
     records: int
     rejects: tuple[tuple[str, int], ...]  # reasons, each with its first example, the most frequent first
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,14 +19,6 @@ from monitor.windows import Step, WindowStore
 
 CODES = 600
 """Most codes that are kept of all windows, and as many again of the windows above the threshold."""
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """A detector that also gives the codes of windows."""
-
-    def codes(self, windows: Float32) -> Float32:
-        """Windows (W, T, F) in source units, no NaN -> (W, C)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +93,11 @@ class _Ears:
     def score(self, windows: Float32) -> Scores:
         scores = self._detector.score(windows)
         self._said.append(scores)
-        if isinstance(self._detector, Encoder):
-            numbers = self._windows + np.arange(len(windows))
-            above = np.flatnonzero(scores.error > self.threshold)
-            for sample, rows in ((self.all, np.arange(len(windows))), (self.loud, above)):
-                picked = rows[sample.pick(len(rows))]
-                if len(picked):
-                    sample.add(numbers[picked], self._detector.codes(windows[picked]))
+        numbers = self._windows + np.arange(len(windows))
+        above = np.flatnonzero(scores.error > self.threshold)
+        for sample, rows in ((self.all, np.arange(len(windows))), (self.loud, above)):
+            picked = rows[sample.pick(len(rows))]
+            sample.add(numbers[picked], scores.code[picked])
         self._windows += len(windows)
         return scores
 
