@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate": ("monitor.cli.evaluate:evaluate", "Measure a model on labelled files."),
     "backtest": ("monitor.cli.backtest:backtest", "Report what would have fired, as one HTML file."),
     "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
-    "topics": ("monitor.cli.topics:topics", "Show or create the four topics."),
+    "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
     "schema": ("monitor.cli.schema:schema", "Print the contracts: events, alerts, configuration."),
     "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, a minute or two."),

@@ -40,7 +40,7 @@ class Watched:
 
     def __init__(self, settings: config.Settings, detector: Detector) -> None:
         self._ears = _Ears(detector)
-        self.pipeline = assemble(settings, self._ears)
+        self.pipeline = assemble(settings.model_copy(update={"outputs": config.Outputs()}), self._ears)
         self._ears.threshold = self.pipeline.threshold
         self._door = _Door(self.pipeline.store, detector.manifest)
         # The store is the one place that knows which event closes which window; the pipeline only passes it through.
