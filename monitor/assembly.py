@@ -45,8 +45,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
     _check(settings.gates, manifest.feature_names, {f.name for f in manifest.features if f.categories})
     gates = Gates(settings.gates, manifest.feature_names, after=window * interval)
     origin = Origin(settings.topics.input.name, manifest.digest, settings.digest())
-    categories = {feature.name: feature.categories for feature in manifest.features if feature.categories}
-    outputs = Outputs(settings.outputs, manifest.feature_names, categories, threshold, origin)
+    outputs = Outputs(settings.outputs, manifest.feature_names, manifest.values, threshold, origin)
     features = [
         Known(feature.name, feature.minimum, feature.maximum, number=not feature.categories, still=feature.still)
         for feature in manifest.features
@@ -74,7 +73,7 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             [feature.unit for feature in manifest.features],
             clean_after=-(-window // settings.windows.stride),
             max_gap=max_gap,
-            categories=categories,
+            categories=manifest.values,
         ),
         threshold,
         identity(*manifest.layout),

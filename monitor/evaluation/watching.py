@@ -29,6 +29,7 @@ class Seen:
     row: Int64  # (W,) of the batch
     observed: Float32  # (W, F) as it stood in the window: a missing value imputed
     expected: Float32  # (W, F)
+    code: Float32  # (W, C)
     z: Float64  # (W,) the baseline's score
     score: Float64  # (W,) error / threshold, the pipeline's own
     departed: Sequence[tuple[int, str, int]]  # partition, stream, offset before which it was forgotten
@@ -66,6 +67,7 @@ class Watched:
             np.concatenate([np.empty(0, np.int64), *(step.row for step in steps)]),
             np.concatenate([np.empty((0, names), np.float32), *(step.observed for step in steps)]),
             np.concatenate([np.empty((0, names), np.float32), *(scores.expected for scores in said)]),
+            np.concatenate([scores.code for scores in said]) if said else np.empty((0, 0), np.float32),
             np.concatenate([np.empty(0), *(step.z for step in steps)]),
             outcome.score,
             [departed for step in steps for departed in step.departed],
@@ -129,7 +131,7 @@ class _Door:
     def push(self, batch: Batch) -> Iterator[Step]:
         self._batch = batch
         for step in self._store.push(batch):
-            values = step.windows.values
+            values = step.windows.inputs
             self._parts.append(
                 _Part(
                     step.windows.row,
