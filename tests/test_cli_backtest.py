@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from monitor.evaluation.comparison import rows_of
 from monitor.evaluation.excerpts import AFTER, BEFORE, MOST_POINTS, Excerpts, Point
 from monitor.evaluation.hindsight import BUDGETS, look_back
 from monitor.evaluation.sampling import Sample
+from monitor.evaluation.watching import CODES
 from monitor.feeds import files
 from monitor.feeds.table import records
 from tests.models import FEATURES, tiny_artefact
@@ -175,6 +177,30 @@ def test_the_report_is_written_and_its_path_told(model: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert str(out) in result.stdout
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_report_compares_the_network_with_pca_where_torch_is_there(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, out, again, less = write_data(tmp_path), *(tmp_path / f"{name}.html" for name in ("one", "again", "less"))
+    for path in (out, again):
+        assert invoke("backtest", place, "--model", model, "--out", path).exit_code == 0
+    assert out.read_bytes() == again.read_bytes()
+    assert "PCA against the code" in out.read_text(encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "monitor.model.decoding", raising=False)
+    monkeypatch.delattr("monitor.model.decoding", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    told = invoke("backtest", place, "--model", model, "--out", less)
+    assert told.exit_code == 0, told.output
+    assert "note: PCA against the network needs torch, which is not installed: left out of the report" in told.stderr
+    assert "PCA against the code" not in less.read_text(encoding="utf-8")
+
+
+def test_the_windows_that_are_kept_are_calm_and_as_the_model_read_them(model: Path, tmp_path: Path) -> None:
+    found = run_on(write_data(tmp_path), model, settings_for(model))
+    loaded = detector.load(model, config.Model(path=model))
+    assert 100 < len(found.calm) <= CODES
+    assert (loaded.score(found.calm).error <= found.threshold).all()
 
 
 @pytest.mark.parametrize(

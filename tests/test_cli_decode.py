@@ -179,7 +179,7 @@ def test_a_counter_s_course_is_in_the_code_and_its_level_is_not(tmp_path: Path) 
     assert "Read as a change: count" in told.stdout
     assert re.search(r"^count +0\.\d+ .*RMS error of its change", told.stdout, re.MULTILINE)
     course = pq.read_table(back)["count"].to_numpy()[:T]
-    assert course[0] == pytest.approx(rows[:, 1].mean(), rel=0.3)  # of the fitting rows
+    assert course[0] == pytest.approx(artefact.load(folder).manifest.features[1].mean, rel=1e-5)
     np.testing.assert_allclose(np.diff(course), np.diff(rows[:T, 1]), atol=1.0)
 
 

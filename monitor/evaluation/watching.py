@@ -19,6 +19,8 @@ from monitor.windows import Step, WindowStore
 
 CODES = 600
 """Most codes that are kept of all windows, and as many again of the windows above the threshold."""
+VALUES = 2**22
+"""Most values of the windows that are kept, which are `CODES` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ class Watched:
         return self._ears.all
 
     @property
+    def calm(self) -> Float32:
+        """Of every k-th window at or below the threshold, as the detector read it (n, T, columns)."""
+        architecture, columns = self._ears.manifest.architecture, self._ears.manifest.columns
+        return self._ears.calm.values.reshape(-1, architecture.window, columns)
+
+    @property
     def loud_codes(self) -> Sample:
         """The same, of windows above the threshold."""
         return self._ears.loud
@@ -84,6 +92,8 @@ class _Ears:
         self._windows = 0
         self.threshold = np.inf
         self.all, self.loud = Sample(CODES), Sample(CODES)
+        size = detector.manifest.architecture.window * detector.manifest.columns
+        self.calm = Sample(max(1, min(CODES, VALUES // size)))
 
     @property
     def manifest(self) -> Manifest:
@@ -100,6 +110,9 @@ class _Ears:
         for sample, rows in ((self.all, np.arange(len(windows))), (self.loud, above)):
             picked = rows[sample.pick(len(rows))]
             sample.add(numbers[picked], scores.code[picked])
+        calm = np.flatnonzero(scores.error <= self.threshold)
+        calm = calm[self.calm.pick(len(calm))]
+        self.calm.add(numbers[calm], windows[calm].reshape(len(calm), windows.shape[1] * windows.shape[2]))
         self._windows += len(windows)
         return scores
 

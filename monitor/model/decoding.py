@@ -73,6 +73,13 @@ class Decoding:
         """Codes (n, C) -> events (n, T, F) in source units, oldest first."""
         return self._recovered(self._channels(codes))
 
+    def reconstruction(self, windows: Float32) -> tuple[Float32, Float32]:
+        """Windows (n, T, columns) in source units -> their channels (n, T, G), and what the network makes of them."""
+        parts = torch.split(torch.from_numpy(windows), AT_ONCE)
+        with torch.inference_mode():
+            z = [self._front(part) for part in parts]
+            return torch.cat(z).numpy(), torch.cat([self._model.reconstruct(one) for one in z]).numpy()
+
     def lost(self, codes: Float32, windows: Float32) -> Loss:
         """Codes (n, C) against the windows (n, T, columns) they were made of, in source units, no NaN; n >= 1."""
         with torch.inference_mode():
