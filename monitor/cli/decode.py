@@ -116,7 +116,7 @@ def _told(card: Card, chosen: Tiles, features: int) -> Sequence[str]:
     covered = len(chosen.end) * card.window
     return [
         f"{len(chosen.end)} windows of {card.window} events decoded: {covered} of {chosen.events} events "
-        f"({covered / chosen.events:.1%}); the others are in no whole window of their own",
+        f"({covered / chosen.events:.1%}), all that fill whole windows side by side",
         f"compression {values / code:.3g} to 1: {values} bytes of values a window, {code} of code (float32, times not "
         "counted)",
     ]
