@@ -125,22 +125,31 @@ class Alert(_Part):
         return self.model_dump_json().encode()
 
     def headers(self) -> list[tuple[str, bytes]]:
-        """CloudEvents 1.0, Kafka protocol binding, binary content mode."""
-        facts = {
-            "ce_specversion": "1.0",
-            "ce_id": self.id,
-            "ce_type": EVENT_TYPE,
-            "ce_source": f"/monitor/{self.evidence.topic}",
-            "ce_subject": self.stream,
-            "ce_time": self.model_dump(mode="json", include={"time"})["time"],
-            "content-type": CONTENT_TYPE,
-        }
-        return [(name, str(value).encode()) for name, value in facts.items()]
+        """Those of a CloudEvent."""
+        time = self.model_dump(mode="json", include={"time"})["time"]
+        return cloud_event(EVENT_TYPE, self.id, self.evidence.topic, self.stream, time)
 
 
 def parse(value: bytes) -> Alert:
     """Raises pydantic's ValidationError for anything that is not an alert of this schema version."""
     return Alert.model_validate_json(value)
+
+
+def cloud_event(event_type: str, name: str, topic: str, stream: str, time: str) -> list[tuple[str, bytes]]:
+    """The headers of a message called `name` about events of `topic`.
+
+    CloudEvents 1.0, Kafka protocol binding, binary content mode.
+    """
+    facts = {
+        "ce_specversion": "1.0",
+        "ce_id": name,
+        "ce_type": event_type,
+        "ce_source": f"/monitor/{topic}",
+        "ce_subject": stream,
+        "ce_time": time,
+        "content-type": CONTENT_TYPE,
+    }
+    return [(name, value.encode()) for name, value in facts.items()]
 
 
 def moment(seconds: float) -> datetime:

@@ -14,6 +14,7 @@ from monitor.events import Decoder
 from monitor.gates import Gates, fitting
 from monitor.incidents import Incidents
 from monitor.model.manifest import timed
+from monitor.outputs import Outputs
 from monitor.pipeline import Pipeline
 from monitor.quality import Known, Quality, limits
 from monitor.telling import Origin
@@ -40,8 +41,11 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             f"quality.stuck_after ({still}) must not exceed the model's window ({window} events)",
             "What is told must follow from one window: only those come back after a restart.",
         )
+    _check_outputs(settings)
     _check(settings.gates, manifest.feature_names, {f.name for f in manifest.features if f.categories})
     gates = Gates(settings.gates, manifest.feature_names, after=window * interval)
+    origin = Origin(settings.topics.input.name, manifest.digest, settings.digest())
+    outputs = Outputs(settings.outputs, manifest.feature_names, manifest.values, threshold, origin)
     features = [
         Known(feature.name, feature.minimum, feature.maximum, number=not feature.categories, still=feature.still)
         for feature in manifest.features
@@ -65,17 +69,29 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
             settings.incidents,
             manifest.feature_names,
             threshold,
-            Origin(settings.topics.input.name, manifest.digest, settings.digest()),
+            origin,
             [feature.unit for feature in manifest.features],
             clean_after=-(-window // settings.windows.stride),
             max_gap=max_gap,
-            categories={feature.name: feature.categories for feature in manifest.features if feature.categories},
+            categories=manifest.values,
         ),
         threshold,
         identity(*manifest.layout),
         settings.recovery.max_replay,
         clock,
+        outputs if settings.outputs.topics else None,
     )
+
+
+def _check_outputs(settings: config.Settings) -> None:
+    """Raises ConfigError for an output on a topic that is for something else."""
+    topics = settings.topics
+    taken = {spec.name for spec in (topics.input, topics.alerts, topics.dead_letters, topics.state)}
+    for output, spec in settings.outputs.topics.items():
+        if spec.name in taken:
+            raise ConfigError(
+                f"outputs.{output} must be a topic of its own, not {spec.name}", "It is one of topics.* already."
+            )
 
 
 def _check(gates: config.Gates, features: Sequence[str], categories: Set[str]) -> None:

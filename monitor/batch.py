@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,7 @@ class Scores:
     error: Float32  # (W,) in units of the model's own error on held-out normal windows, >= 0
     feature_error: Float32  # (W, F) same unit; its mean over F is `error`
     expected: Float32  # (W, F) reconstruction of the closing event, source units
+    code: Float32  # (W, C) latent features
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,18 @@ class Recovered:
     forgotten: int  # incident states that are gone, damaged, or of another version
 
 
+OutputName = Literal["scores", "denoised", "latent"]
+"""The optional outputs: what the model says of every scored event."""
+
+
+class OutputRecord(NamedTuple):
+    """A message for the topic of an output."""
+
+    key: bytes  # the stream
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything one batch led to. Metrics and sinks are fed from this and from nothing else."""
@@ -211,6 +224,8 @@ class Outcome:
     rejects: Sequence[Reject] = ()
     states: Mapping[tuple[int, str], StateChange] = field(default_factory=dict)
     """Incident state that changed, by partition and stream."""
+    outputs: Mapping[OutputName, Sequence[OutputRecord]] = field(default_factory=dict)
+    """Messages of the outputs that have a topic, each in the order of the scored events."""
     recovered: Sequence[Recovered] = ()
     counts: Counts = Counts()
     gated: Mapping[str, int] = field(default_factory=dict)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from monitor.batch import Outcome
+from typing import get_args
+
+from monitor.batch import Outcome, OutputName
 from monitor.collectors import Families
 from monitor.snapshot_file import Misfit
 from monitor.status import Status
@@ -27,6 +29,9 @@ class DeliveryMetrics:
             "delivery_errors",
             "Failed publishes, by what follows: retry the same; fence: drop what is not committed and rejoin; stop.",
             action=ACTIONS,
+        )
+        self._outputs = families.counter(
+            "outputs", "Messages published to the optional outputs.", output=get_args(OutputName)
         )
         self._state_records = families.counter("state_records", "Records published to the topic for incident state.")
         self._states = families.gauge("incident_states", "Streams whose incident state this member keeps in its topic.")
@@ -107,6 +112,8 @@ class DeliveryMetrics:
         """Counts what one published batch adds."""
         self._replayed.inc(outcome.counts.replayed)
         self._state_records.inc(len(outcome.states))
+        for output, records in outcome.outputs.items():
+            self._outputs.labels(output).inc(len(records))
         self._forgotten.inc(sum(recovered.forgotten for recovered in outcome.recovered))
 
     def refresh_delivery(self, status: Status) -> None:

@@ -17,6 +17,7 @@ from monitor.model import artefact
 from monitor.model.artefact import GRAPH, Artefact
 from monitor.model.manifest import Manifest
 
+_OUTPUTS = ("error", "feature_error", "expected", "code")
 MOST_WINDOWS = 64
 """Windows of one pass: more leave the caches (measured, windows a second: 21,000 at 64, 16,000 at 256)."""
 MOST_VALUES = 2**21
@@ -75,10 +76,11 @@ class OnnxDetector:
         self._shape = shape
         self._most = max(1, min(MOST_WINDOWS, MOST_VALUES // max(1, shape[0] * shape[1])))
         try:
-            tried = self.score(np.zeros((1, *shape), np.float32))  # what can be loaded cannot always be run
+            tried = self._run(np.zeros((1, *shape), np.float32))  # what can be loaded cannot always be run
         except Exception as error:  # as above
             raise ArtefactError(f"{place} cannot be run: {error}", again) from error
-        if not np.isfinite(tried.error).all():
+        self._code = tried[-1].shape[1]  # C
+        if not np.isfinite(tried[0]).all():
             raise ArtefactError(f"{place} gives a window of zeros no score", again)
 
     def score(self, windows: Float32) -> Scores:
@@ -88,25 +90,21 @@ class OnnxDetector:
             error=np.empty(count, np.float32),
             feature_error=np.empty((count, features), np.float32),
             expected=np.empty((count, features), np.float32),
+            code=np.empty((count, self._code), np.float32),
         )
         for start in range(0, count, self._most):
             part = slice(start, start + self._most)
-            names = ["error", "feature_error", "expected"]
-            outputs = self._session.run(names, {"windows": np.ascontiguousarray(windows[part])})
-            scores.error[part], scores.feature_error[part], scores.expected[part] = outputs
+            outputs = self._run(windows[part])
+            scores.error[part], scores.feature_error[part], scores.expected[part], scores.code[part] = outputs
         return scores
-
-    def codes(self, windows: Float32) -> Float32:
-        """Windows (W, T, F) in source units, no NaN -> (W, C), the latent features; W may be 0."""
-        parts = [
-            self._session.run(["code"], {"windows": np.ascontiguousarray(windows[start : start + self._most])})[0]
-            for start in range(0, max(1, len(windows)), self._most)
-        ]
-        found: Float32 = np.concatenate(parts)
-        return found
 
     def warm(self) -> None:
         self.score(np.zeros((1, *self._shape), np.float32))
+
+    def _run(self, windows: Float32) -> list[Float32]:
+        # The code costs nothing: the runtime computes all outputs, asked for or not.
+        outputs: list[Float32] = self._session.run(list(_OUTPUTS), {"windows": np.ascontiguousarray(windows)})
+        return outputs
 
 
 def load(folder: Path, settings: config.Model, expected_features: Sequence[str] | None = None) -> Detector:

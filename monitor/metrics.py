@@ -25,7 +25,7 @@ from monitor.model.manifest import Calibration, Manifest
 from monitor.status import Status
 
 PREFIX = "monitor_"
-STAGES = ("poll", "decode", "window", "score", "incidents", "publish")
+STAGES = ("poll", "decode", "window", "score", "incidents", "outputs", "publish")
 KINDS: tuple[str, ...] = get_args(alerts.Kind)
 STATUSES: tuple[str, ...] = get_args(alerts.Status)
 EVICTIONS = ("idle", "capacity")

@@ -10,12 +10,25 @@ from math import nan
 import numpy as np
 
 from monitor.alerts import Alert
-from monitor.batch import Batch, Counts, Float32, Float64, Outcome, Record, Recovered, Return, Scores
+from monitor.batch import (
+    Batch,
+    Counts,
+    Float32,
+    Float64,
+    Outcome,
+    OutputName,
+    OutputRecord,
+    Record,
+    Recovered,
+    Return,
+    Scores,
+)
 from monitor.checkpoint import Checkpoint
 from monitor.detector import Detector
 from monitor.events import Decoder
 from monitor.gates import Gates
 from monitor.incidents import Incidents, Judged, Restored
+from monitor.outputs import Outputs
 from monitor.quality import Quality
 from monitor.windows import Image, Step, WindowStore
 
@@ -47,10 +60,12 @@ class Pipeline:
         features: str,
         max_replay: int,
         clock: Callable[[], float] = lambda: 0.0,
+        outputs: Outputs | None = None,
     ) -> None:
         """`features` is a digest of their names in their order: windows of other features do not fit.
 
         `max_replay` in records of a partition; `clock` gives seconds and only measures how long the stages take.
+        `outputs` are told of every scored event.
         """
         self._decoder = decoder
         self.store = store
@@ -62,6 +77,7 @@ class Pipeline:
         self.features = features
         self._max_replay = max_replay
         self._clock = clock
+        self._outputs = outputs
         self._recoveries: dict[int, _Recovery] = {}
         self._state_end: dict[int, int] = {}
 
@@ -144,6 +160,7 @@ class Pipeline:
         lap("decode")
         errors: list[Float32] = [np.empty(0, np.float32)]
         ratios: list[Float64] = [np.empty(0, np.float64)]
+        outputs: defaultdict[OutputName, list[OutputRecord]] = defaultdict(list)
         for step in self.store.push(batch):
             lap("window")
             scores = self._detector.score(step.windows.inputs)
@@ -167,11 +184,16 @@ class Pipeline:
                 **Counter(departure.reason for departure in step.departures),
             )
             lap("incidents")
+            if self._outputs is not None:
+                for name, messages in self._outputs.tell(batch, step.windows, scores, score).items():
+                    outputs[name] += messages
+                lap("outputs")
         return Outcome(
             alerts=alerts,
             alert_arrival=arrivals,
             rejects=decoded.rejects,
             states=self.incidents.changes(self._recoveries.keys()),
+            outputs=dict(outputs),
             recovered=recovered,
             counts=Counts(
                 records=len(records), events=len(batch), replayed=replayed, unknown=decoded.unknown, **totals

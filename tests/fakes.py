@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import get_args
 
-from monitor.batch import Outcome, RawRecord, Reject
+from monitor.batch import Outcome, OutputName, RawRecord, Reject
 from monitor.checkpoint import Checkpoint
 from monitor.errors import FencedError, MonitorError
 from monitor.ports import Polled, Progress, Restart
@@ -25,6 +26,7 @@ class ListBroker:
         self.changelog: list[tuple[int, str, bytes | None]] = []  # one state partition for all
         self.alerts: list[RawRecord] = []
         self.dead_letters: list[RawRecord] = []
+        self.outputs: dict[OutputName, list[RawRecord]] = {name: [] for name in get_args(OutputName)}
         self.owner: dict[int, ListSource] = {}
         self.members: list[ListSource] = []
         self.faults: deque[MonitorError] = deque()  # each fails one publish, of which nothing happens
@@ -180,6 +182,9 @@ class ListSink:
         for alert in outcome.alerts:
             key, value = alert.stream.encode(), alert.to_bytes()
             broker.alerts.append(RawRecord("alerts", 0, len(broker.alerts), 0, key, value, alert.headers()))
+        for output, messages in outcome.outputs.items():
+            held = broker.outputs[output]
+            held += [RawRecord(output, 0, len(held) + k, 0, *message) for k, message in enumerate(messages)]
         for reject in outcome.rejects:
             broker.dead_letters.append(_dead_letter(reject, len(broker.dead_letters)))
         for (partition, stream), change in outcome.states.items():

@@ -155,7 +155,7 @@ def test_a_reader_that_leaves_early_ends_the_command_quietly() -> None:
     assert (result.returncode, result.stderr) == (1, b"")
 
 
-@pytest.mark.parametrize("contract", ["event", "alert", "config", "manifest"])
+@pytest.mark.parametrize("contract", ["event", "alert", "score", "denoised", "latent", "config", "manifest"])
 def test_every_contract_is_a_json_schema(contract: str) -> None:
     document = json.loads(invoke("schema", contract).output)
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -170,12 +170,15 @@ def test_the_schema_of_the_configuration_knows_every_section_and_requires_none()
     assert set(document["properties"]) >= {"kafka", "topics", "model"}
 
 
-def test_asyncapi_describes_the_three_channels_and_every_reference_leads_somewhere(tmp_path: Path) -> None:
+def test_asyncapi_describes_the_channels_and_every_reference_leads_somewhere(tmp_path: Path) -> None:
     config = tmp_path / "monitor.yaml"
-    config.write_text("topics: {input: {name: pumps}}\n")
+    config.write_text("topics: {input: {name: pumps}}\noutputs: {scores: all.scores, latent: codes}\n")
     document = json.loads(invoke("schema", "--asyncapi", "-c", str(config)).output)
     assert document["asyncapi"] == "3.0.0"
-    assert [channel["address"] for channel in document["channels"].values()] == ["pumps", "alerts", "events.dead"]
+    assert [channel["address"] for channel in document["channels"].values()] == [
+        *("pumps", "alerts", "events.dead"),
+        *("all.scores", "codes"),
+    ]
 
     def references(node: object) -> Iterator[str]:
         for name, value in (

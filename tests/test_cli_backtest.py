@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import config, detector
-from monitor.batch import Float32, RawRecord
-from monitor.detector import OnnxDetector
+from monitor.batch import RawRecord
 from monitor.evaluation import backtest
 from monitor.evaluation.comparison import rows_of
 from monitor.evaluation.excerpts import AFTER, BEFORE, MOST_POINTS, Excerpts, Point
 from monitor.evaluation.hindsight import BUDGETS, look_back
 from monitor.evaluation.sampling import Sample
+from monitor.evaluation.watching import CODES
 from monitor.feeds import files
 from monitor.feeds.table import records
-from monitor.model import artefact
 from tests.models import FEATURES, tiny_artefact
 from tests.test_cli_evaluate import FAULTS, ROWS, invoke, run_on, settings_for, write_data, write_labels
 
 KEY = (0, "pump")
-
-
-class Coded(OnnxDetector):
-    """With the graph's output `code`."""
-
-    def codes(self, windows: Float32) -> Float32:
-        found: Float32 = self._session.run(["code"], {"windows": windows})[0]
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +82,7 @@ def test_each_score_stands_at_the_event_that_closed_its_window(model: Path, tmp_
 
 def test_codes_are_those_of_the_windows_they_stand_for(model: Path, tmp_path: Path) -> None:
     settings = settings_for(model)
-    loaded = Coded(artefact.load(model), 1)
+    loaded = detector.load(model, settings.model)
     table = files.read([str(write_data(tmp_path))], files.Mapping(features=FEATURES))
     everything = list(records(table, "events"))
     found = backtest.run(settings, loaded, [everything[start : start + 64] for start in range(0, len(everything), 64)])
@@ -101,21 +93,8 @@ def test_codes_are_those_of_the_windows_they_stand_for(model: Path, tmp_path: Pa
     for place in range(0, len(codes.code), 50):
         rows = table.series[codes.series[place]]
         end = int(codes.row[place]) + 1
-        np.testing.assert_allclose(codes.code[place], loaded.codes(rows.values[None, end - 8 : end])[0], rtol=1e-4)
+        np.testing.assert_array_equal(codes.code[place], loaded.score(rows.values[None, end - 8 : end]).code[0])
         assert codes.score[place] == found.series[codes.series[place]].score[end - 1]
-
-
-def test_a_detector_without_codes_gives_no_latent_space(model: Path, tmp_path: Path) -> None:
-    class Plain:
-        """Only what every detector has."""
-
-        def __init__(self, inner: detector.Detector) -> None:
-            self.manifest, self.score, self.warm = inner.manifest, inner.score, inner.warm
-
-    settings = settings_for(model)
-    loaded = Plain(detector.load(model, settings.model))
-    table = files.read([str(write_data(tmp_path))], files.Mapping(features=FEATURES))
-    assert backtest.run(settings, loaded, [list(records(table, "events"))]).latent is None
 
 
 @given(counts=st.lists(st.integers(0, 300), max_size=30), most=st.integers(1, 50))
@@ -198,6 +177,30 @@ def test_the_report_is_written_and_its_path_told(model: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert str(out) in result.stdout
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_report_compares_the_network_with_pca_where_torch_is_there(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, out, again, less = write_data(tmp_path), *(tmp_path / f"{name}.html" for name in ("one", "again", "less"))
+    for path in (out, again):
+        assert invoke("backtest", place, "--model", model, "--out", path).exit_code == 0
+    assert out.read_bytes() == again.read_bytes()
+    assert "PCA against the code" in out.read_text(encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "monitor.model.decoding", raising=False)
+    monkeypatch.delattr("monitor.model.decoding", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    told = invoke("backtest", place, "--model", model, "--out", less)
+    assert told.exit_code == 0, told.output
+    assert "note: PCA against the network needs torch, which is not installed: left out of the report" in told.stderr
+    assert "PCA against the code" not in less.read_text(encoding="utf-8")
+
+
+def test_the_windows_that_are_kept_are_calm_and_as_the_model_read_them(model: Path, tmp_path: Path) -> None:
+    found = run_on(write_data(tmp_path), model, settings_for(model))
+    loaded = detector.load(model, config.Model(path=model))
+    assert 100 < len(found.calm) <= CODES
+    assert (loaded.score(found.calm).error <= found.threshold).all()
 
 
 @pytest.mark.parametrize(

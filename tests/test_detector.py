@@ -75,8 +75,9 @@ def untrained(
     return {"onnx": OnnxDetector(artefact, threads), "torch": TorchDetector(artefact, threads)}
 
 
-def rows(scores: Scores, part: slice) -> tuple[bytes, bytes, bytes]:
-    return scores.error[part].tobytes(), scores.feature_error[part].tobytes(), scores.expected[part].tobytes()
+def rows(scores: Scores, part: slice) -> tuple[bytes, ...]:
+    columns = (scores.error, scores.feature_error, scores.expected, scores.code)
+    return tuple(column[part].tobytes() for column in columns)
 
 
 def noise(count: int, window: int, features: int, seed: int = 0) -> Float32:

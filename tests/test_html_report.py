@@ -23,6 +23,7 @@ from monitor.evaluation import backtest, charts, distributions
 from monitor.evaluation.backtest import Backtest, Latent
 from monitor.evaluation.charts import Axis
 from monitor.evaluation.comparison import compare, rows_of
+from monitor.evaluation.compression import compare as compare_codes
 from monitor.evaluation.hindsight import look_back
 from monitor.evaluation.html import Facts, render
 from monitor.evaluation.words import lasting, pair
@@ -70,7 +71,10 @@ def facts_of(streams: tuple[str, ...] = ("pump-1", "pump-2"), rows: int = 600, l
             for start, end in spans[k + 1 :]:
                 labels[name][start:end] = True
     compared = None if labels is None else compare(judged, labels, settings.incidents)
-    return Facts(found, judged, look_back(found, judged, labels), "pumps/*.csv", ("a note",), labels, compared)
+    hindsight = look_back(found, judged, labels)
+    z = (found.calm - found.calm.mean(axis=(0, 1))).astype(np.float32)
+    kept = compare_codes(z, 0.9 * z, 3, found.manifest.features)
+    return Facts(found, judged, hindsight, "pumps/*.csv", ("a note",), labels, compared, kept)
 
 
 @cache
@@ -145,6 +149,7 @@ def named(name: str) -> Facts:
     )
     assert facts.labels is not None
     assert facts.comparison is not None
+    assert facts.compression is not None
     streams = {renamed(stream): reports for stream, reports in facts.comparison.streams.items()}
     return replace(
         facts,
@@ -154,6 +159,10 @@ def named(name: str) -> Facts:
         notes=(name,),
         labels={renamed(stream): label for stream, label in facts.labels.items()},
         comparison=replace(facts.comparison, streams=streams),
+        compression=replace(
+            facts.compression,
+            features=tuple(replace(one, name=name) if one.name == "a" else one for one in facts.compression.features),
+        ),
     )
 
 
@@ -184,6 +193,16 @@ def test_every_section_is_there_and_every_link_leads_to_one() -> None:
     for fact in ("labelled events", "Oracle threshold", "Flag everything", "as configured", "100 a day", "a note"):
         assert fact in seen.text, fact
     assert example().backtest.manifest.digest[:12] in seen.text
+
+
+def test_pca_stands_beside_the_network_at_the_size_of_its_code() -> None:
+    facts = example()
+    assert facts.compression is not None
+    text = read(render(facts)).text
+    assert "PCA against the code" in text
+    assert f"With 3 numbers for a window, PCA keeps {facts.compression.explained[2]:.1%}" in text.replace("\u202f", " ")
+    assert f"the network {facts.compression.network:.1%}" in text
+    assert "PCA against the code" not in read(render(replace(facts, compression=None))).text
 
 
 def test_without_labels_nothing_is_measured_and_nothing_is_called_false() -> None:
@@ -329,6 +348,7 @@ def test_a_browser_shows_it_without_complaint_request_or_sideways_scroll(
             "Scores",
             "Budget",
             "Latent space",
+            "PCA against the code",
             "Model",
         ):
             assert heading in headings

@@ -86,7 +86,9 @@ def _update(incidents: Incidents, steps: Sequence[Step], first_offset: int) -> l
     )
     # The higher the score the further from what was expected; whole numbers, so that equal scores are equally far.
     expected = (observed[:, 0] - np.round(1000 * score[:, None])).astype(np.float32)
-    scores = Scores((score * THRESHOLD).astype(np.float32), feature_error, expected)
+    scores = Scores(
+        (score * THRESHOLD).astype(np.float32), feature_error, expected, np.zeros((len(score), 1), np.float32)
+    )
     return incidents.update(batch, Windows(observed, row, slot), scores, score, left).told
 
 

@@ -24,7 +24,7 @@ from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from monitor import alerts, config
-from monitor.batch import Counts, Outcome, RawRecord, Reason, Recovered, Reject, StateChange
+from monitor.batch import Counts, Outcome, OutputRecord, RawRecord, Reason, Recovered, Reject, StateChange
 from monitor.collectors import BulkHistogram
 from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
 from monitor.gates import GATES
@@ -83,6 +83,7 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
         alerts=(alert(), alert(status="closed"), alert(status="updated")),
         alert_arrival=(NOW - 0.2, NOW + 5, math.nan),  # no event caused the last one
         rejects=(reject(Reason.NOT_JSON), reject(Reason.NOT_JSON)),
+        outputs={"scores": [OutputRecord(b"a", b"x", [])] * 3},
         states={(0, "a"): StateChange(b"x", quiet=False), (1, "c"): StateChange(b"y", quiet=True)},
         recovered=(Recovered(0, 5, 1, 2), Recovered(1, 0, 0, 1)),
         counts=counts,
@@ -111,6 +112,8 @@ def test_every_count_of_an_outcome_is_added_to_its_family() -> None:
     assert value("streams_moved_total") == 20
     assert value("replayed_records_total") == 22
     assert value("state_records_total") == 4
+    assert value("outputs_total", output="scores") == 6
+    assert value("outputs_total", output="latent") == 0
     assert value("incident_states_forgotten_total") == 6
     assert value("rejected_total", reason="not_json") == 4
     assert value("gated_total", gate="maintenance") == 6

@@ -47,7 +47,7 @@ class Last:
     def score(self, windows: Float32) -> Scores:
         last = windows[:, -1]  # (W, F)
         squared = np.minimum(last * last, np.float32(1e30))
-        return Scores((squared[:, 0] + squared[:, 1]) / np.float32(2), squared, np.zeros_like(last))
+        return Scores((squared[:, 0] + squared[:, 1]) / np.float32(2), squared, np.zeros_like(last), last)
 
     def warm(self) -> None:
         """Nothing to warm."""

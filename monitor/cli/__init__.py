@@ -22,10 +22,12 @@ COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
     "run": ("monitor.cli.run:run", "Serve: events in, incidents out, until stopped."),
     "replay": ("monitor.cli.replay:replay", "Print the alerts for a file; feed dead letters back."),
+    "decode": ("monitor.cli.decode:decode", "Codes of a replay back to rows, and what that lost."),
+    "sample": ("monitor.cli.sample:sample", "Draw synthetic normal windows from a model."),
     "evaluate": ("monitor.cli.evaluate:evaluate", "Measure a model on labelled files."),
     "backtest": ("monitor.cli.backtest:backtest", "Report what would have fired, as one HTML file."),
     "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
-    "topics": ("monitor.cli.topics:topics", "Show or create the four topics."),
+    "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
     "schema": ("monitor.cli.schema:schema", "Print the contracts: events, alerts, configuration."),
     "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, a minute or two."),
@@ -139,15 +141,18 @@ def _nobody_reads() -> bool:
     return True
 
 
+_HELP = """\b
+Find anomalies in streams of events from Kafka, and publish incidents.
+Example: monitor check -c monitor.yaml && monitor run -c monitor.yaml
+Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 130 Ctrl+C."""
+
+
 @click.group(
     cls=LazyGroup,
+    help=_HELP,
     params=[_debug_option(hidden=False)],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 130 Ctrl+C.",
 )
 @click.version_option(__version__, prog_name="monitor", message="%(prog)s %(version)s")
 def main() -> None:
-    """Find anomalies in streams of events from Kafka, and publish incidents.
-
-    Example: monitor check -c monitor.yaml && monitor run -c monitor.yaml
-    """
+    """Find anomalies in streams of events from Kafka, and publish incidents."""

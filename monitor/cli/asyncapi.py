@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monitor import __version__, alerts, events
-from monitor.batch import Reason
-from monitor.config import Topics
+from monitor import __version__, alerts, events, outputs
+from monitor.batch import OutputName, Reason
+from monitor.config import Settings
 
 _DEAD_LETTER_HEADERS = {
     "reason": {"type": "string", "enum": [reason.value for reason in Reason]},
@@ -21,11 +21,20 @@ _DEAD_LETTER_HEADERS = {
         "description": "Milliseconds since the Unix epoch, or -1.",
     },
 }
+_SUMMARIES: dict[OutputName, str] = {
+    "scores": "The score of one event.",
+    "denoised": "One event as the model would have it.",
+    "latent": "The code of the window that one event closes.",
+}
 _KEYED_BY_STREAM = {"kafka": {"key": {"type": "string", "description": "The stream."}}}
 
 
-def document(topics: Topics) -> dict[str, Any]:
-    """The input, alert and dead-letter channels, under these topics' names; that for state is the service's own."""
+def document(settings: Settings) -> dict[str, Any]:
+    """The channels of input, alerts, dead letters and of the outputs that are on, under these topics' names.
+
+    The topic for state is the service's own.
+    """
+    topics = settings.topics
     schemas: dict[str, Any] = {}
     event = _embed("Event", events.json_schema(None), schemas)
     alert = _embed("Alert", alerts.json_schema(), schemas)
@@ -56,6 +65,21 @@ def document(topics: Topics) -> dict[str, Any]:
         "alerts": _channel(topics.alerts.name, "alert"),
         "deadLetters": _channel(topics.dead_letters.name, "deadLetter"),
     }
+    operations = {
+        "readEvents": _operation("receive", "events"),
+        "publishAlerts": _operation("send", "alerts"),
+        "publishDeadLetters": _operation("send", "deadLetters"),
+    }
+    for output, spec in settings.outputs.topics.items():
+        messages[output] = {
+            "summary": _SUMMARIES[output],
+            "contentType": alerts.CONTENT_TYPE,
+            "bindings": _KEYED_BY_STREAM,
+            "headers": _headers({"ce_id": {"type": "string"}, "ce_type": {"const": outputs.EVENT_TYPES[output]}}),
+            "payload": _embed(outputs.MESSAGES[output].__name__, outputs.json_schema(output), schemas),
+        }
+        channels[output] = _channel(spec.name, output)
+        operations[f"publish{output.capitalize()}"] = _operation("send", output)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -65,11 +89,7 @@ def document(topics: Topics) -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "channels": channels,
-        "operations": {
-            "readEvents": _operation("receive", "events"),
-            "publishAlerts": _operation("send", "alerts"),
-            "publishDeadLetters": _operation("send", "deadLetters"),
-        },
+        "operations": operations,
         "components": {"messages": messages, "schemas": schemas},
     }
 

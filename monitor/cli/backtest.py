@@ -10,6 +10,7 @@ import click
 
 from monitor.batch import Record
 from monitor.cli import config_option
+from monitor.cli.decode import decoding
 from monitor.cli.evaluate import Rows, nothing_scored, prepared, read
 from monitor.cli.train import parse_time
 from monitor.config import Settings
@@ -17,10 +18,13 @@ from monitor.errors import MonitorError, UsageError
 from monitor.evaluation.backtest import Backtest, run
 from monitor.evaluation.comparison import Rows as Judged
 from monitor.evaluation.comparison import compare, rows_of
+from monitor.evaluation.compression import Compression
+from monitor.evaluation.compression import compare as compare_codes
 from monitor.evaluation.hindsight import look_back
 from monitor.evaluation.html import Facts, render
 from monitor.evaluation.labels import read_labels
 from monitor.kafka import history
+from monitor.model.architecture import Architecture
 from monitor.web.markup import plural
 
 _EXAMPLE = "monitor backtest 'data/*.csv' --model model --out report.html"
@@ -72,9 +76,24 @@ def backtest(
         _check_streams(rows)
         truth = read_labels(labels, {one.stream: one.time for one in rows})
     compared = None if truth is None else compare(rows, truth, settings.incidents)
-    facts = Facts(found, rows, look_back(found, rows, truth), source, notes, truth, compared)
+    facts = Facts(
+        found, rows, look_back(found, rows, truth), source, notes, truth, compared, _compression(settings, found)
+    )
     _write(out, render(facts))
     click.echo(f"{_told(found)}; see {out}")
+
+
+def _compression(settings: Settings, found: Backtest) -> Compression | None:
+    """PCA against the network, which takes torch: without it, and of baselines, the report has no such picture."""
+    design = found.manifest.architecture
+    if not isinstance(design, Architecture):
+        return None
+    try:
+        model = decoding(settings, "PCA against the network")
+    except UsageError as error:
+        click.echo(f"note: {error.message}: left out of the report", err=True)
+        return None
+    return compare_codes(*model.reconstruction(found.calm), design.code, found.manifest.features)
 
 
 def _topic(settings: Settings, options: Mapping[str, Any]) -> Iterator[Sequence[Record]]:

@@ -76,7 +76,7 @@ def _artefact(settings: Settings) -> str:
 
 def _kafka(console: Console, settings: Settings, create: str) -> str:
     check_options(settings.kafka)
-    with Topics(settings.kafka, settings.topics) as client:
+    with Topics(settings.kafka, settings.topics, settings.outputs) as client:
         states = client.inspect()
         console.print(as_table(states))
         refuse(states, settings.kafka, create)
@@ -85,4 +85,5 @@ def _kafka(console: Console, settings: Settings, create: str) -> str:
             raise MonitorError(problem, "Give this user READ on the group.")
         refuse_settings(client, settings.kafka, settings.delivery)
     can = "transactions can be used" if settings.delivery == "exactly_once" else "no transactions are asked for"
-    return f"{settings.kafka.bootstrap_servers}: four topics and group {settings.kafka.group!r} can be used; {can}"
+    found = f"{len(states)} topics"
+    return f"{settings.kafka.bootstrap_servers}: {found} and group {settings.kafka.group!r} can be used; {can}"

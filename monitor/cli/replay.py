@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Given
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,15 +18,16 @@ from rich.console import Console
 from monitor import detector
 from monitor.alerts import Alert
 from monitor.assembly import assemble
-from monitor.batch import Record
+from monitor.batch import Outcome, Record
 from monitor.cli import config_option, dead_letters
 from monitor.cli.incident_table import IncidentTable
 from monitor.cli.train import parse_time
-from monitor.config import Settings, loading
+from monitor.config import Outputs, Settings, loading
 from monitor.errors import MonitorError, UsageError
+from monitor.evaluation.encoding import Encoding
+from monitor.feeds.codes import CodesWriter
 from monitor.feeds.files import Mapping, read
 from monitor.feeds.table import records
-from monitor.pipeline import Pipeline
 
 _EXAMPLE = "monitor replay 'data/*.csv' --model model --ignore label"
 
@@ -36,6 +39,7 @@ _EXAMPLE = "monitor replay 'data/*.csv' --model model --ignore label"
 @click.option("--stream-column", metavar="NAME", help="Where it is not called stream.")
 @click.option("--time-column", metavar="NAME", help="Where it is not called time.")
 @click.option("--ignore", metavar="A,B", help="Columns to leave out, such as labels.")
+@click.option("--latent", type=click.Path(path_type=Path), metavar="FILE", help="Codes too (Parquet): monitor decode.")
 @click.option("--json", "as_json", is_flag=True, help="One alert a line; the default into a pipe.")
 @click.option("--dead-letters", "rejected", is_flag=True, help="No files: count the dead letters by reason.")
 @click.option("--reason", metavar="NAME", help="Only dead letters of this reason.")
@@ -50,6 +54,7 @@ def replay(
     stream_column: str | None,
     time_column: str | None,
     ignore: str | None,
+    latent: Path | None,
     as_json: bool,
     rejected: bool,
     reason: str | None,
@@ -60,16 +65,16 @@ def replay(
 ) -> None:
     """Print the alerts the service would publish for files (CSV, NDJSON, Parquet).
 
-    The rows are read as records of partition 0, all streams merged by time.
-    Or show dead letters, and feed them back to the input topic.
+    Rows are records of partition 0, merged by time. Or: dead letters, fed back.
     """
-    of_files = {"--stream-column": stream_column, "--time-column": time_column, "--ignore": ignore, "--json": as_json}
+    of_files: dict[str, object] = {"--stream-column": stream_column, "--time-column": time_column, "--ignore": ignore}
+    of_files |= {"--latent": latent, "--json": as_json}
     of_letters = {"--reason": reason, "--since": since, "--export": export, "--send": send, "--from": edited}
     _refuse_mixed(patterns, rejected, of_files if rejected else of_letters)
     overrides = {"model": {"path": str(model.absolute())}} if model else None
     settings = loading.load(config, overrides=overrides)
     if not rejected:
-        _replay_files(settings, patterns, stream_column, time_column, ignore or "", as_json)
+        _replay_files(settings, patterns, stream_column, time_column, ignore or "", as_json, latent)
         return
     if edited and (reason or since or not send):
         raise UsageError("--from without --send, or with a choice", "It names the dead letters: --send --from FILE.")
@@ -101,10 +106,10 @@ def _replay_files(
     time_column: str | None,
     ignore: str,
     as_json: bool,
+    latent: Path | None,
 ) -> None:
     """The rows are read as the records 0, 1, 2, ... of partition 0 of the input topic."""
     loaded = detector.load(settings.model.path, settings.model, settings.events.features)
-    pipeline = assemble(settings, loaded)
     ignored = tuple(name for name in ignore.split(",") if name)
     category = loaded.manifest.codes.__contains__
     table = read(patterns, Mapping(stream_column, time_column, ignore=ignored, category=category))
@@ -114,10 +119,15 @@ def _replay_files(
     found = IncidentTable()
     totals: Counter[str] = Counter()
     lines = as_json or not sys.stdout.isatty()
-    for alert in alerts_of(pipeline, records(table, settings.topics.input.name), settings, totals):
-        found.add(alert)
-        if lines:
-            sys.stdout.write(alert.to_bytes().decode() + "\n")
+    with ExitStack() as open_files:
+        process = assemble(settings.model_copy(update={"outputs": Outputs()}), loaded).process
+        if latent is not None:
+            encoding = Encoding(settings, loaded)
+            process = partial(encoding.process, out=open_files.enter_context(CodesWriter(latent, encoding.card)))
+        for alert in alerts_of(process, records(table, settings.topics.input.name), settings, totals):
+            found.add(alert)
+            if lines:
+                sys.stdout.write(alert.to_bytes().decode() + "\n")
     if not lines and len(found):
         Console().print(found.render(len(found)))
     _summarise(totals, len(found), time.perf_counter() - begun)
@@ -130,11 +140,11 @@ def _replay_files(
 
 
 def alerts_of(
-    pipeline: Pipeline, source: Iterator[Record], settings: Settings, totals: Counter[str]
+    process: Callable[[Sequence[Record]], Outcome], source: Iterator[Record], settings: Settings, totals: Counter[str]
 ) -> Iterator[Alert]:
-    """What the pipeline says of the records, in batches of `kafka.poll_records`; counts go into `totals`."""
+    """What `process` says of the records, in batches of `kafka.poll_records`; counts go into `totals`."""
     while batch := _take(source, settings.kafka.poll_records):
-        outcome = pipeline.process(batch)
+        outcome = process(batch)
         totals.update(events=outcome.counts.events, windows=outcome.counts.windows, rejects=len(outcome.rejects))
         totals.update(f"  {reject.reason}: {reject.detail}" for reject in outcome.rejects)
         yield from outcome.alerts

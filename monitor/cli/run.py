@@ -75,9 +75,9 @@ def serve(settings: Settings, config_name: str) -> None:
     create = create_command(config_name)
 
     def connect() -> Ends:
-        require(settings.kafka, settings.topics, create, settings.delivery)
+        require(settings.kafka, settings.topics, create, settings.delivery, settings.outputs)
         source = KafkaSource(settings.kafka, settings.topics, settings.recovery)
-        sink = KafkaSink(settings.kafka, settings.topics, settings.delivery, source)
+        sink = KafkaSink(settings.kafka, settings.topics, settings.delivery, source, settings.outputs)
         try:
             sink.open()
         except BaseException:  # another attempt makes a new source

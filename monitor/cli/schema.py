@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from monitor import alerts, events
+from monitor import alerts, events, outputs
 from monitor.cli import asyncapi as asyncapi_document
 from monitor.cli import config_option, reference
 from monitor.config import Settings, loading
@@ -19,25 +19,29 @@ JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 @click.command(epilog="Example: monitor schema alert > alert.schema.json")
-@click.argument("contract", required=False, type=click.Choice(["event", "alert", "config", "manifest"]))
+@click.argument(
+    "contract",
+    required=False,
+    type=click.Choice(["event", "alert", "score", "denoised", "latent", "config", "manifest"]),
+)
 @click.option("--asyncapi", is_flag=True, help="All channels as an AsyncAPI 3.0 document; topics as configured.")
 @click.option("--markdown", is_flag=True, help="With config: a reference to read instead of a JSON Schema.")
 @config_option
 def schema(contract: str | None, asyncapi: bool, markdown: bool, config: Path | None) -> None:
     """Print a contract as JSON Schema.
 
-    event: what the service reads. alert: what it publishes. config: its configuration file. manifest: the model card
-    in an artefact.
+    event: what the service reads. alert: what it publishes. score, denoised, latent: its optional outputs. config: its
+    configuration file. manifest: the model card in an artefact.
     """
     if asyncapi == (contract is not None):
-        raise click.UsageError("Give one of event, alert, config and manifest, or --asyncapi.")
+        raise click.UsageError(f"Give one of {', '.join(SCHEMAS)}, or --asyncapi.")
     if markdown and contract != "config":
         raise click.UsageError("--markdown goes with config.")
     if markdown:
         click.echo(reference.markdown(), nl=False)
         return
     # Only AsyncAPI needs the configuration: a broken one keeps nobody from reading its schema.
-    document = SCHEMAS[contract]() if contract else asyncapi_document.document(loading.load(config).topics)
+    document = SCHEMAS[contract]() if contract else asyncapi_document.document(loading.load(config))
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -60,6 +64,9 @@ def _optional(node: Any) -> Any:
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "event": events.json_schema,
     "alert": alerts.json_schema,
+    "score": lambda: outputs.json_schema("scores"),
+    "denoised": lambda: outputs.json_schema("denoised"),
+    "latent": lambda: outputs.json_schema("latent"),
     "config": config_schema,
     "manifest": manifest_schema,
 }

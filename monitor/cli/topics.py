@@ -19,14 +19,14 @@ from monitor.kafka.topics import Topics, TopicState
 @config_option
 @click.option("--create", is_flag=True, help="Create the missing ones as the configuration says.")
 def topics(config: Path | None, create: bool) -> None:
-    """Show the four topics (input, alerts, dead letters, state), or create them.
+    """Show the topics (input, alerts, dead letters, state, outputs), or create them.
 
     The one for state is compacted and gets as many partitions as the input has. Topics that exist are never changed.
     Exit code 1 when one is missing or cannot be used as it is.
     """
     settings = loading.load(config)
     check_options(settings.kafka)
-    with Topics(settings.kafka, settings.topics) as client:
+    with Topics(settings.kafka, settings.topics, settings.outputs) as client:
         states = client.inspect()
         missing = [state for state in states if state.missing]
         if create and missing:

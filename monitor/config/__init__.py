@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from monitor.config.brokers import Kafka, Sasl, Tls, Topics, TopicSpec
+from monitor.config.brokers import Kafka, Outputs, Sasl, Tls, Topics, TopicSpec
 from monitor.config.judging import Gates, Maintenance, Quality
 from monitor.config.learning import FeatureRule, Training
 from monitor.config.section import Count, Seconds, Section
@@ -28,6 +28,7 @@ __all__ = [
     "Log",
     "Maintenance",
     "Model",
+    "Outputs",
     "Quality",
     "Recovery",
     "Sasl",
@@ -197,6 +198,7 @@ class Settings(Section):
     then offsets; a repeat has the same id."""
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
+    outputs: Outputs = Outputs()
     model: Model = Model()
     events: Events = Events()
     dead_letters: DeadLetters = DeadLetters()

@@ -127,6 +127,48 @@ class TopicSpec(Section):
     """Further topic settings when created (`max.message.bytes: "2097152"`)."""
 
 
+class Outputs(Section):
+    """What the model says of every scored event, each on a topic of its own, keyed by stream; off until it is named."""
+
+    scores: Topic | None = None
+    """Topic for the score of each event, whether anomalous or not."""
+    denoised: Topic | None = None
+    """Topic for each event as the model would have it; what was missing in it is repaired, and marked."""
+    latent: Topic | None = None
+    """Topic for the code of each event's window."""
+    partitions: Count = 6
+    """Partitions of each when created by `monitor topics --create`."""
+    replication: Annotated[int, Field(ge=-1)] = -1
+    """Replicas when created; -1 takes the brokers' default."""
+    retention: Seconds | None = None
+    """Seconds to keep records when created; the brokers' default when not given."""
+    config: dict[str, str] = Field(default_factory=dict)
+    """Further topic settings when created."""
+
+    @property
+    def topics(self) -> dict[Literal["scores", "denoised", "latent"], TopicSpec]:
+        """Those that are on."""
+        names: dict[Literal["scores", "denoised", "latent"], str | None] = {
+            "scores": self.scores,
+            "denoised": self.denoised,
+            "latent": self.latent,
+        }
+        return {
+            output: TopicSpec(
+                name=name, **self.model_dump(include={"partitions", "replication", "retention", "config"})
+            )
+            for output, name in names.items()
+            if name is not None
+        }
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        names = [spec.name for spec in self.topics.values()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"scores, denoised and latent must be topics of their own, not {', '.join(names)}")
+        return self
+
+
 class Topics(Section):
     """The topics."""
 

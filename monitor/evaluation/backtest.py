@@ -1,6 +1,7 @@
-"""Records through the service's pipeline, and all that a report needs of it. Pure; windows are not kept.
+"""Records through the service's pipeline, and all that a report needs of it. Pure.
 
-Of each event 40 bytes stay (place, time, score), of the worst incidents some hundred events, of the codes a sample.
+Of each event 40 bytes stay (place, time, score), of the worst incidents some hundred events, of codes and of calm
+windows a sample.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Backtest:
     series: tuple[Series, ...]  # in order of first appearance
     fired: tuple[Fired, ...]  # in order of telling
     excerpts: dict[str, Excerpt]  # by incident, the worst first
-    latent: Latent | None  # None where the detector gives no codes
+    latent: Latent | None  # None where nothing was scored
+    calm: Float32  # (n, T, columns) some windows at or below the threshold, as the detector read them
     records: int
     rejects: tuple[tuple[str, int], ...]  # reasons, each with its first example, the most frequent first
 
@@ -123,6 +125,7 @@ def run(settings: config.Settings, detector: Detector, batches: Iterable[Sequenc
         tuple(told.fired.values()),
         dict(told.excerpts.finish()),
         _latent(watched.codes, watched.loud_codes, series, place, row),
+        watched.calm,
         records,
         tuple((f"{reason}: {examples[reason]}", count) for reason, count in rejects.most_common()),
     )

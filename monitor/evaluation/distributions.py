@@ -11,11 +11,14 @@ from monitor.evaluation import charts
 from monitor.evaluation.backtest import Backtest
 from monitor.evaluation.charts import Axis
 from monitor.evaluation.comparison import Rows
+from monitor.evaluation.compression import Compression
 from monitor.evaluation.hindsight import Hindsight
+from monitor.evaluation.tables import Cell, figures, name_cell, table
 from monitor.evaluation.values import Bool
 from monitor.web.markup import Html, number, percent, plural, significant, tag
 
 BINS = 60
+FEATURES = 8  # with an error of their own
 
 
 def scores(
@@ -128,6 +131,60 @@ def latent(backtest: Backtest, labels: Mapping[str, Bool] | None) -> Html:
         tag("p", said, class_="quiet small"),
         charts.legend(shown),
         charts.figure([charts.frame(plot, height, f"Scatter of {len(codes.code)} codes.", (), ())]),
+    )
+
+
+def compression(found: Compression | None) -> Html:
+    """What the network keeps of a window, beside as many principal components."""
+    if found is None:
+        return Html()
+    height, size = 220, len(found.explained)
+    y, at = Axis(min(0.0, found.network), 1.0), np.arange(1, size + 1, dtype=np.float64)
+    x = Axis(0.0, float(size))
+    shape = charts.Envelope(x.at(at), found.explained, found.explained)
+    here = np.array([float(x.at(float(found.code)))])
+    plot = [
+        charts.upright(float(here[0]), height, "grid"),
+        charts.stretched(height, charts.line(shape, y, height, "score", whole=True)),
+        charts.dots(here, y.at(np.array([found.network])), height, "dots loud", 5),
+    ]
+    body = charts.frame(
+        plot,
+        height,
+        f"Explained variance by size of the code: {found.explained[found.code - 1]:.1%} by PCA and "
+        f"{found.network:.1%} by the network with {found.code} numbers.",
+        [(float(x.at(tick)), number(tick)) for tick in x.ticks(6) if tick == int(tick)],
+        [(float(y.at(tick)), f"{tick:.0%}") for tick in y.ticks(5)],
+    )
+    chart = tag(
+        "figure",
+        tag("h4", "Explained variance by size of the code"),
+        charts.legend([("score", "principal components"), ("loud", "the network")]),
+        body,
+    )
+    ranked = sorted(found.features, key=lambda one: (-max(one.pca, one.network), one.name))
+    lines = [[Cell("all features"), *figures(significant(found.pca_error), significant(found.network_error))]]
+    lines += [
+        [name_cell(one.name), *figures(significant(one.pca), significant(one.network))] for one in ranked[:FEATURES]
+    ]
+    said = (
+        f"With {plural(found.code, 'number')} for a window, PCA keeps "
+        f"{found.explained[found.code - 1]:.1%} of the variance, the network {found.network:.1%}. "
+        f"Measured on {plural(found.tested, 'window')} below the alert line. PCA was fitted to the "
+        f"{number(found.fitted)} before them, so it knows these rows; the network knows only what it was trained on."
+    )
+    more = f"The {FEATURES} largest of {number(len(ranked))} features." if len(ranked) > FEATURES else ""
+    errors = tag(
+        "figure",
+        tag("h4", "Reconstruction error at this size"),
+        table(("mean square, standardised units", ">PCA", ">network"), lines, own=0),
+        tag("p", more, class_="quiet small") if more else Html(),
+    )
+    return tag(
+        "section",
+        tag("h2", "PCA against the code"),
+        tag("p", said, class_="quiet small"),
+        tag("div", chart, errors, class_="two even"),
     )
 
 

@@ -14,6 +14,7 @@ from monitor import __version__
 from monitor.evaluation import distributions, panels, tables
 from monitor.evaluation.backtest import Backtest
 from monitor.evaluation.comparison import Comparison, Rows
+from monitor.evaluation.compression import Compression
 from monitor.evaluation.hindsight import Hindsight
 from monitor.evaluation.values import Bool
 from monitor.evaluation.words import lasting
@@ -37,6 +38,7 @@ class Facts:
     notes: Sequence[str] = ()  # of the reading, for people
     labels: Mapping[str, Bool] | None = None
     comparison: Comparison | None = None  # with labels
+    compression: Compression | None = None  # where the model is a network and torch is there
     created: str = ""  # when, where it may be told; the document reads no clock
 
 
@@ -50,7 +52,7 @@ def render(facts: Facts) -> str:
         ("measures", "Measures", tables.measures(facts.comparison)),
         ("scores", "Scores", distributions.scores(facts.backtest, facts.rows, facts.labels, facts.hindsight)),
         ("budget", "Budget", tables.budget(facts.backtest, facts.hindsight)),
-        ("latent", "Latent space", distributions.latent(facts.backtest, facts.labels)),
+        ("latent", "Latent space", _latent(facts)),
         ("model", "Model", _model(facts)),
     ]
     shown = [(anchor, title, body) for anchor, title, body in sections if body]
@@ -73,6 +75,11 @@ def render(facts: Facts) -> str:
         tag("style", Html(STYLE)),
     )
     return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"
+
+
+def _latent(facts: Facts) -> Html:
+    shown = (distributions.latent(facts.backtest, facts.labels), distributions.compression(facts.compression))
+    return join(part for part in shown if part)
 
 
 def _header(facts: Facts) -> Html:

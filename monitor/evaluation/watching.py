@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,14 +19,8 @@ from monitor.windows import Step, WindowStore
 
 CODES = 600
 """Most codes that are kept of all windows, and as many again of the windows above the threshold."""
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """A detector that also gives the codes of windows."""
-
-    def codes(self, windows: Float32) -> Float32:
-        """Windows (W, T, F) in source units, no NaN -> (W, C)."""
+VALUES = 2**22
+"""Most values of the windows that are kept, which are `CODES` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +31,7 @@ class Seen:
     row: Int64  # (W,) of the batch
     observed: Float32  # (W, F) as it stood in the window: a missing value imputed
     expected: Float32  # (W, F)
+    code: Float32  # (W, C)
     z: Float64  # (W,) the baseline's score
     score: Float64  # (W,) error / threshold, the pipeline's own
     departed: Sequence[tuple[int, str, int]]  # partition, stream, offset before which it was forgotten
@@ -48,7 +43,7 @@ class Watched:
 
     def __init__(self, settings: config.Settings, detector: Detector) -> None:
         self._ears = _Ears(detector)
-        self.pipeline = assemble(settings, self._ears)
+        self.pipeline = assemble(settings.model_copy(update={"outputs": config.Outputs()}), self._ears)
         self._ears.threshold = self.pipeline.threshold
         self._door = _Door(self.pipeline.store, detector.manifest)
         # The store is the one place that knows which event closes which window; the pipeline only passes it through.
@@ -58,6 +53,12 @@ class Watched:
     def codes(self) -> Sample:
         """Of every k-th window: its number, counted over all scored windows, and its code."""
         return self._ears.all
+
+    @property
+    def calm(self) -> Float32:
+        """Of every k-th window at or below the threshold, as the detector read it (n, T, columns)."""
+        architecture, columns = self._ears.manifest.architecture, self._ears.manifest.columns
+        return self._ears.calm.values.reshape(-1, architecture.window, columns)
 
     @property
     def loud_codes(self) -> Sample:
@@ -74,6 +75,7 @@ class Watched:
             np.concatenate([np.empty(0, np.int64), *(step.row for step in steps)]),
             np.concatenate([np.empty((0, names), np.float32), *(step.observed for step in steps)]),
             np.concatenate([np.empty((0, names), np.float32), *(scores.expected for scores in said)]),
+            np.concatenate([scores.code for scores in said]) if said else np.empty((0, 0), np.float32),
             np.concatenate([np.empty(0), *(step.z for step in steps)]),
             outcome.score,
             [departed for step in steps for departed in step.departed],
@@ -90,6 +92,8 @@ class _Ears:
         self._windows = 0
         self.threshold = np.inf
         self.all, self.loud = Sample(CODES), Sample(CODES)
+        size = detector.manifest.architecture.window * detector.manifest.columns
+        self.calm = Sample(max(1, min(CODES, VALUES // size)))
 
     @property
     def manifest(self) -> Manifest:
@@ -101,13 +105,14 @@ class _Ears:
     def score(self, windows: Float32) -> Scores:
         scores = self._detector.score(windows)
         self._said.append(scores)
-        if isinstance(self._detector, Encoder):
-            numbers = self._windows + np.arange(len(windows))
-            above = np.flatnonzero(scores.error > self.threshold)
-            for sample, rows in ((self.all, np.arange(len(windows))), (self.loud, above)):
-                picked = rows[sample.pick(len(rows))]
-                if len(picked):
-                    sample.add(numbers[picked], self._detector.codes(windows[picked]))
+        numbers = self._windows + np.arange(len(windows))
+        above = np.flatnonzero(scores.error > self.threshold)
+        for sample, rows in ((self.all, np.arange(len(windows))), (self.loud, above)):
+            picked = rows[sample.pick(len(rows))]
+            sample.add(numbers[picked], scores.code[picked])
+        calm = np.flatnonzero(scores.error <= self.threshold)
+        calm = calm[self.calm.pick(len(calm))]
+        self.calm.add(numbers[calm], windows[calm].reshape(len(calm), windows.shape[1] * windows.shape[2]))
         self._windows += len(windows)
         return scores
 
@@ -139,7 +144,7 @@ class _Door:
     def push(self, batch: Batch) -> Iterator[Step]:
         self._batch = batch
         for step in self._store.push(batch):
-            values = step.windows.values
+            values = step.windows.inputs
             self._parts.append(
                 _Part(
                     step.windows.row,

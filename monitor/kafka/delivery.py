@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kafka import errors as kafka_errors
 
 from monitor import config
@@ -45,9 +47,12 @@ def fenced(why: str) -> FencedError:
 
 
 def what_to_do(
-    settings: config.Kafka, topics: config.Topics, transactional_id: str | None, error: Exception
+    settings: config.Kafka, topics: Sequence[str], transactional_id: str | None, error: Exception
 ) -> Exception:
-    """The error to raise for one that the client raised while a producer was opened or used."""
+    """The error to raise for one that the client raised while a producer was opened or used.
+
+    `topics` are those it writes to, that for state last.
+    """
     said = f"{type(error).__name__.removesuffix('Error')}: {error}"
     for kind, why in _SUCCESSOR.items():
         if isinstance(error, kind):
@@ -58,7 +63,7 @@ def what_to_do(
 
 
 def _refused(
-    settings: config.Kafka, topics: config.Topics, transactional_id: str | None, error: Exception
+    settings: config.Kafka, topics: Sequence[str], transactional_id: str | None, error: Exception
 ) -> RefusedError | None:
     if isinstance(error, kafka_errors.TransactionalIdAuthorizationFailedError):
         what = f"transactional id {transactional_id!r}"
@@ -67,8 +72,7 @@ def _refused(
             f"--transactional-id {settings.group}. --resource-pattern-type prefixed"
         )
     elif isinstance(error, kafka_errors.TopicAuthorizationFailedError):
-        names = ", ".join(spec.name for spec in (topics.alerts, topics.dead_letters, topics.state))
-        what, needs = "a topic", f"It needs WRITE on the topics {names}, and READ on {topics.state.name}."
+        what, needs = "a topic", f"It needs WRITE on the topics {', '.join(topics)}, and READ on {topics[-1]}."
     elif isinstance(error, kafka_errors.GroupAuthorizationFailedError):
         what, needs = f"group {settings.group!r}", "It needs READ on the group."
     else:

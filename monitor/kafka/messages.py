@@ -1,11 +1,11 @@
-"""What one publish writes, as messages: alerts, dead letters, and records of the incident state."""
+"""What one publish writes, as messages: alerts, outputs, dead letters, and records of the incident state."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from monitor.alerts import Alert
-from monitor.batch import Reject
+from monitor.batch import OutputRecord, Reject
 from monitor.kafka.changelog import key
 
 _OURS = "monitor-"  # what we add to a record's headers begins so
@@ -32,6 +32,11 @@ class Message(NamedTuple):
 def alert_message(topic: str, alert: Alert) -> Message:
     """Keyed by stream, so that the alerts of one stream stay in order."""
     return Message(topic, alert.stream.encode(), alert.to_bytes(), alert.headers())
+
+
+def output_message(topic: str, record: OutputRecord) -> Message:
+    """Keyed by stream, as alerts are."""
+    return Message(topic, record.key, record.value, record.headers)
 
 
 def dead_letter(topic: str, reject: Reject) -> Message:

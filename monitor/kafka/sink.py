@@ -1,4 +1,4 @@
-"""The end that publishes: alerts, dead letters, incident state, and the places of what they came from.
+"""The end that publishes: alerts, outputs, dead letters, incident state, and the places of what they came from.
 
 Exactly once, all of it is one transaction. At least once, it is acknowledged first and the places are committed then.
 """
@@ -21,7 +21,7 @@ from monitor.batch import Outcome
 from monitor.checkpoint import Checkpoint
 from monitor.errors import MonitorError, UnavailableError
 from monitor.kafka.delivery import fenced, what_to_do
-from monitor.kafka.messages import Message, alert_message, dead_letter, smaller, state_record
+from monitor.kafka.messages import Message, alert_message, dead_letter, output_message, smaller, state_record
 from monitor.kafka.producer import Producer, RefusedSizeError
 
 _T = TypeVar("_T")
@@ -62,9 +62,11 @@ class KafkaSink:
         topics: config.Topics,
         delivery: Literal["exactly_once", "at_least_once"],
         source: Group,
+        outputs: config.Outputs | None = None,
     ) -> None:
         self._settings = kafka
         self._topics = topics
+        self._outputs = outputs.topics if outputs else {}
         self._source = source
         self._producer: Producer | None = None
         self._transactional_id = _transactional_id(kafka) if delivery == "exactly_once" else None
@@ -85,7 +87,7 @@ class KafkaSink:
 
         False when, at least once, the checkpoints could not be committed because the group is being rebalanced.
         """
-        if not (outcome.alerts or outcome.rejects or outcome.states or checkpoints):
+        if not (outcome.alerts or outcome.outputs or outcome.rejects or outcome.states or checkpoints):
             return True
         if self._transactional_id is None:
             return self._publish_then_commit(outcome, checkpoints)
@@ -251,6 +253,9 @@ class KafkaSink:
     def _messages(self, outcome: Outcome, states: Mapping[_Key, bytes | None]) -> list[Message]:
         topics = self._topics
         messages = [alert_message(topics.alerts.name, alert) for alert in outcome.alerts]
+        for output, records in outcome.outputs.items():
+            name = self._outputs[output].name
+            messages += [output_message(name, record) for record in records]
         messages += [dead_letter(topics.dead_letters.name, reject) for reject in outcome.rejects]
         if states:
             name = topics.state.name
@@ -308,7 +313,8 @@ class KafkaSink:
             producer.end()
 
     def _what_to_do(self, error: Exception) -> Exception:
-        return what_to_do(self._settings, self._topics, self._transactional_id, error)
+        names = [spec.name for spec in (self._topics.alerts, self._topics.dead_letters, *self._outputs.values())]
+        return what_to_do(self._settings, (*names, self._topics.state.name), self._transactional_id, error)
 
 
 def _transactional_id(kafka: config.Kafka) -> str:

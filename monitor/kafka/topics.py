@@ -1,31 +1,34 @@
-"""What must exist before the service runs: four topics of the right shape, and the rights to use them."""
+"""What must exist before the service runs: its topics, of the right shape, and the rights to use them."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from monitor import config
+from monitor.batch import OutputName
 from monitor.errors import MonitorError
 from monitor.kafka import limits
 from monitor.kafka.connect import options, translated
 
 Delivery = Literal["exactly_once", "at_least_once"]
-Purpose = Literal["input", "alerts", "dead_letters", "state"]
+Purpose = Literal["input", "alerts", "dead_letters", "state", "scores", "denoised", "latent"]
 
 _NEEDS: dict[Purpose, tuple[str, ...]] = {
     "input": ("READ",),
     "alerts": ("WRITE",),
     "dead_letters": ("WRITE",),
     "state": ("READ", "WRITE"),
+    "scores": ("WRITE",),
+    "denoised": ("WRITE",),
+    "latent": ("WRITE",),
 }
-_POLICY: dict[Purpose, str] = {"input": "delete", "alerts": "delete", "dead_letters": "delete", "state": "compact"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class TopicState:
     def missing(self) -> bool:
         return self.partitions is None
 
+    @property
+    def setting(self) -> str:
+        """The key of the configuration that names it."""
+        return f"{'outputs' if self.purpose in get_args(OutputName) else 'topics'}.{self.purpose}"
+
     def hint(self, create: str) -> str:
         """What to do about the problem; `create` is the command that makes missing topics."""
         if self.missing:
@@ -55,9 +63,9 @@ class TopicState:
 
 
 class Topics:
-    """The four topics on real brokers."""
+    """The four topics that every deployment has, and those of its outputs, on real brokers."""
 
-    def __init__(self, kafka: config.Kafka, topics: config.Topics) -> None:
+    def __init__(self, kafka: config.Kafka, topics: config.Topics, outputs: config.Outputs | None = None) -> None:
         self._kafka = kafka
         self._specs: dict[Purpose, config.TopicSpec] = {
             "input": topics.input,
@@ -65,6 +73,8 @@ class Topics:
             "dead_letters": topics.dead_letters,
             "state": topics.state,
         }
+        if outputs is not None:
+            self._specs |= dict[Purpose, config.TopicSpec](outputs.topics.items())
         with translated(kafka, "connecting"):
             self._admin = KafkaAdminClient(**options(kafka, "admin"))
 
@@ -132,7 +142,7 @@ class Topics:
             state.spec.name: {
                 "num_partitions": self._partitions(state, missing),
                 "replication_factor": state.spec.replication,
-                "configs": {"cleanup.policy": _POLICY[state.purpose], **_retention(state.spec), **state.spec.config},
+                "configs": {"cleanup.policy": _policy(state.purpose), **_retention(state.spec), **state.spec.config},
             }
             for state in missing
         }
@@ -171,7 +181,7 @@ class Topics:
             problem, fix = f"this user lacks the right to {' and '.join(lacks)}", self._allow(lacks, spec.name)
         elif cleanup is not None and (why := _wrong_policy(purpose, cleanup)):
             problem = f"cleanup.policy is {cleanup}: {why}"
-            change = f"--add-config cleanup.policy={_POLICY[purpose]}"
+            change = f"--add-config cleanup.policy={_policy(purpose)}"
             fix = self._tool("kafka-configs.sh", f"--alter --entity-type topics --entity-name {spec.name} {change}")
         return TopicState(purpose, spec, len(partitions), replication, cleanup, rights, problem, fix)
 
@@ -197,10 +207,14 @@ class Topics:
 
 
 def require(
-    kafka: config.Kafka, topics: config.Topics, command: str, delivery: Delivery = "exactly_once"
+    kafka: config.Kafka,
+    topics: config.Topics,
+    command: str,
+    delivery: Delivery = "exactly_once",
+    outputs: config.Outputs | None = None,
 ) -> list[TopicState]:
     """The topics' states, if the service can run on them; else an error that says the command that fixes it."""
-    with Topics(kafka, topics) as client:
+    with Topics(kafka, topics, outputs) as client:
         states = client.inspect()
         refuse(states, kafka, command)
         refuse_settings(client, kafka, delivery)
@@ -210,7 +224,7 @@ def require(
 def refuse(states: Iterable[TopicState], kafka: config.Kafka, command: str) -> None:
     """Raises MonitorError for the first topic that is missing (`command` makes it) or cannot be used."""
     for state in states:
-        name = f"topic {state.spec.name!r} (topics.{state.purpose})"
+        name = f"topic {state.spec.name!r} ({state.setting})"
         if state.missing:
             raise MonitorError(f"{name} does not exist on {kafka.bootstrap_servers}", state.hint(command))
         if state.problem:
@@ -223,6 +237,10 @@ def refuse_settings(client: Topics, kafka: config.Kafka, delivery: Delivery) -> 
     problem = client.transaction_problem() if delivery == "exactly_once" else ""
     if problem:
         raise MonitorError(problem, f"Change that with: {client.allow_transactions()}")
+
+
+def _policy(purpose: Purpose) -> str:
+    return "compact" if purpose == "state" else "delete"
 
 
 def _wrong_policy(purpose: Purpose, cleanup: str) -> str:

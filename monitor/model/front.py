@@ -97,6 +97,26 @@ class Front(nn.Module):
         likeliest = [z[:, slice(*places[place])].argmax(1, keepdim=True).to(z.dtype) for place in self._categories()]
         return self._beside(value, likeliest)  # (B, F)
 
+    def recover(self, z: Tensor, seconds: float) -> Tensor:
+        """Channels (B, T, G) of whole windows -> their events (B, T, F), source units; of a category, the likeliest.
+
+        Of a feature read as a change the channels do not tell the level: it begins at the mean of the fitting rows.
+        `seconds` lie between two events.
+        """
+        places = self.places()
+        numbers = z if self._only_numbers else z[..., [places[number][0] for number in self._numbers]]
+        value = numbers * self.scale + self.shift  # (B, T, numbers)
+        if self._changes:
+            means = torch.tensor([self.features[place].mean for place in self._numbers], dtype=value.dtype)
+            step = torch.where(self.rate, value * seconds, value)[:, 1:].cumsum(1)
+            start = self._level(means.expand(len(z), 1, -1))  # (B, 1, numbers)
+            value = torch.where(self.change, torch.cat([start, start + step], 1), value)
+        value = value.clamp(-END, END)
+        if self._logs:
+            value = torch.where(self.log, torch.sign(value) * expm1(value.abs()), value).clamp(-END, END)
+        likeliest = [z[..., slice(*places[place])].argmax(-1, keepdim=True).to(z.dtype) for place in self._categories()]
+        return self._beside(value, likeliest)
+
     def per_feature(self, channels: Tensor) -> Tensor:
         """(B, G) -> (B, F): a category's is the mean of its channels'."""
         if self._only_numbers:

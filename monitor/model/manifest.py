@@ -106,6 +106,11 @@ class Manifest(Part):
         return len(self.features) + timed(self.features)
 
     @property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Of each feature that is a category: what it can be, by code."""
+        return {feature.name: feature.categories for feature in self.features if feature.categories}
+
+    @property
     def codes(self) -> dict[str, Codes]:
         """Of each feature that is a category."""
         return {feature.name: Codes(feature.categories) for feature in self.features if feature.categories}

@@ -14,6 +14,20 @@ from monitor.model.artefact import WEIGHTS, Artefact
 from monitor.model.scorer import Scorer
 
 
+def rebuilt(artefact: Artefact) -> Scorer:
+    """What was trained, in evaluation mode. Raises `ArtefactError`."""
+    manifest = artefact.manifest
+    model = designs.build(manifest.architecture)
+    try:
+        model.load_state_dict(from_safetensors(artefact.weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise ArtefactError(
+            f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}",
+            "Train the model again, or restore the folder from where it was copied.",
+        ) from error
+    return Scorer(manifest.features, manifest.architecture.window, model, manifest.scoring).eval()
+
+
 class TorchDetector:
     """Scores windows one at a time, each in the same place of the same buffer.
 
@@ -24,32 +38,26 @@ class TorchDetector:
     """
 
     def __init__(self, artefact: Artefact, threads: int) -> None:
-        self.manifest = artefact.manifest
-        manifest = artefact.manifest
-        model = designs.build(manifest.architecture)
-        try:
-            model.load_state_dict(from_safetensors(artefact.weights))
-        except (SafetensorError, RuntimeError) as error:
-            raise ArtefactError(
-                f"{artefact.folder / WEIGHTS} does not hold the network that the manifest describes: {error}",
-                "Train the model again, or restore the folder from where it was copied.",
-            ) from error
+        self.manifest = manifest = artefact.manifest
+        self._scorer = rebuilt(artefact)
         torch.set_num_threads(threads)  # of the whole process: torch has no other way
-        self._scorer = Scorer(manifest.features, manifest.architecture.window, model, manifest.scoring).eval()
         self._window = torch.zeros(1, manifest.architecture.window, self._scorer.front.columns)  # (1, T, F)
         self._values: Float32 = self._window.numpy()  # the same memory
+        with torch.inference_mode():
+            self._code = self._scorer(self._window)[3].shape[1]  # C
 
     def score(self, windows: Float32) -> Scores:
         """Windows (W, T, F) in source units, no NaN; W may be 0."""
         count, features = len(windows), self._scorer.front.inputs
         error = np.empty(count, np.float32)
         feature_error, expected = np.empty((2, count, features), np.float32)
+        code = np.empty((count, self._code), np.float32)
         with torch.inference_mode():
             for row in range(count):
                 self._values[0] = windows[row]
-                outputs = self._scorer(self._window)[:3]
-                error[row], feature_error[row], expected[row] = (output[0].numpy() for output in outputs)
-        return Scores(error, feature_error, expected)
+                outputs = self._scorer(self._window)
+                error[row], feature_error[row], expected[row], code[row] = (output[0].numpy() for output in outputs)
+        return Scores(error, feature_error, expected, code)
 
     def warm(self) -> None:
         self.score(np.zeros_like(self._values))

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from monitor.alerts import Alert, Evidence, Feature, moment, parse
-from monitor.batch import Outcome, RawRecord, Reason, Reject, StateChange
+from monitor.batch import Outcome, OutputRecord, RawRecord, Reason, Reject, StateChange
 from monitor.checkpoint import Checkpoint, Eviction
 from monitor.errors import FencedError
 from tests.brokers import Topics
@@ -307,6 +307,24 @@ def test_a_repeated_publish_carries_the_same_messages(make: MakeWorld) -> None:
     assert [parse(record.value or b"").id for record in alerts] == ["id-1", "id-2"] * 2, "in order, equal ids"
     for left, right in pairwise(world.dead_letters()):
         assert (left.key, left.value, list(left.headers)) == (right.key, right.value, list(right.headers))
+
+
+@deliveries
+def test_outputs_are_published_with_the_alerts_each_to_its_topic(make: MakeWorld, delivery: Delivery) -> None:
+    world = make(1)
+    world.put(0, b"an event")
+    member = world.member(delivery=delivery)
+    until(lambda: len(member.records) == 1, member)
+    scores = [OutputRecord(b"pump", b"%d" % number, [("ce_id", b"%d" % number)]) for number in range(3)]
+    codes = [OutputRecord(b"pump", b"code", [])]
+    outcome = Outcome(alerts=[alert()], outputs={"scores": scores, "latent": codes})
+    until(lambda: member.sink.publish(outcome, {0: Checkpoint(1, 1)}), member, what="a publish that was committed")
+    assert world.committed() == {0: 1}
+    found = [(record.key, record.value, list(record.headers)) for record in world.outputs("scores")[:3]]
+    assert found == [(one.key, one.value, one.headers) for one in scores]
+    assert [record.value for record in world.outputs("latent")][:1] == [b"code"]
+    assert world.outputs("denoised") == []
+    assert len(world.alerts()) >= 1
 
 
 @pytest.mark.parametrize(

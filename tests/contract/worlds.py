@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor import config
-from monitor.batch import Outcome, Record
+from monitor.batch import Outcome, OutputName, Record
 from monitor.checkpoint import Checkpoint
 from monitor.kafka import history
 from monitor.kafka.sink import KafkaSink
@@ -82,6 +82,7 @@ class World(Protocol):
     def committed(self) -> dict[int, int]: ...
     def alerts(self) -> list[Record]: ...
     def dead_letters(self) -> list[Record]: ...
+    def outputs(self, output: OutputName) -> list[Record]: ...
     def close(self) -> None: ...
 
 
@@ -107,6 +108,9 @@ class ListWorld:
     def dead_letters(self) -> list[Record]:
         return list(self._broker.dead_letters)
 
+    def outputs(self, output: OutputName) -> list[Record]:
+        return list(self._broker.outputs[output])
+
     def close(self) -> None:
         pass
 
@@ -129,7 +133,10 @@ class KafkaWorld:
             dead_letters=config.TopicSpec(name=f"{name}.dead", partitions=2),
             state=config.TopicSpec(name=f"{name}.state", partitions=partitions),
         )
-        with Topics(self._kafka, self._topics) as topics:
+        self._outputs = config.Outputs(
+            scores=f"{name}.scores", denoised=f"{name}.denoised", latent=f"{name}.latent", partitions=1
+        )
+        with Topics(self._kafka, self._topics, self._outputs) as topics:
             topics.create(topics.inspect())
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
         self._members: list[Member] = []
@@ -155,7 +162,7 @@ class KafkaWorld:
         self._producer.flush(PATIENCE)
         settings = self._kafka.model_copy(update={"poll_records": poll_records})
         source = KafkaSource(settings, self._topics, config.Recovery())
-        made = Member(source, KafkaSink(settings, self._topics, delivery, source))
+        made = Member(source, KafkaSink(settings, self._topics, delivery, source, self._outputs))
         self._members.append(made)
         return made
 
@@ -172,6 +179,9 @@ class KafkaWorld:
 
     def dead_letters(self) -> list[Record]:
         return self._read(self._topics.dead_letters.name)
+
+    def outputs(self, output: OutputName) -> list[Record]:
+        return self._read(self._outputs.topics[output].name)
 
     def _read(self, topic: str) -> list[Record]:
         return [record for batch in history.read(self._kafka, topic) for record in batch]

@@ -43,13 +43,13 @@ class Adversarial(Model):
 
     def loss(self, z: Tensor, epoch: int) -> Tensor:
         code, penalty = self.bottleneck.learn(z)
-        made = self._first(code)
+        made = self.decode(code)
         share = 1 / epoch
         return share * self._distance(made, z) + (1 - share) * self._distance(self._again(made), z) + penalty
 
     def second_loss(self, z: Tensor, epoch: int) -> Tensor:
         code, penalty = self.bottleneck.learn(z)
-        again = self._again(self._first(code))
+        again = self._again(self.decode(code))
         share = 1 / epoch
         own = self._distance(_bounded(self.second(code)), z)
         return share * own - (1 - share) * self._distance(again, z) + penalty
@@ -63,16 +63,13 @@ class Adversarial(Model):
         code: Tensor = self.bottleneck(z)
         return code
 
-    def reconstruct(self, z: Tensor) -> Tensor:
-        return self._first(self.encode(z))
+    def decode(self, code: Tensor) -> Tensor:
+        return _bounded(self.first(code))
 
     def error(self, z: Tensor, reconstruction: Tensor) -> Tensor:
         once = self.outputs.distance(reconstruction, z)
         twice = self.outputs.distance(self._again(reconstruction), z)
         return (1 - self._share) * once + self._share * twice
-
-    def _first(self, code: Tensor) -> Tensor:
-        return _bounded(self.first(code))
 
     def _again(self, made: Tensor) -> Tensor:
         """AE2 of what AE1 made, (B, T, G)."""

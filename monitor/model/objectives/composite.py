@@ -39,8 +39,7 @@ class Composite(Model):
         code: Tensor = self.bottleneck(z[:, : self._past])
         return code
 
-    def reconstruct(self, z: Tensor) -> Tensor:
-        code = self.encode(z)
+    def decode(self, code: Tensor) -> Tensor:
         window: Tensor = self.outputs(torch.cat([self.decoder(code), self.predictor(code)], 1))
         return window
 

@@ -46,6 +46,13 @@ class Model(Reconstructor):
     def validation_loss(self, z: Tensor) -> Tensor:
         """What tells epochs apart: the loss over windows (B, T, G) -> (), without noise or penalties on the code."""
 
+    @abstractmethod
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, C) -> the windows they stand for (B, T, G), from the code alone."""
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        return self.decode(self.encode(z))
+
     def error(self, z: Tensor, reconstruction: Tensor) -> Tensor:
         """How far each value is from what was expected (B, T, G), >= 0."""
         return self.outputs.distance(reconstruction, z)

@@ -29,6 +29,6 @@ class Undercomplete(Model):
         code: Tensor = self.bottleneck(z)
         return code
 
-    def reconstruct(self, z: Tensor) -> Tensor:
-        reconstruction: Tensor = self.outputs(self.decoder(self.bottleneck(z)))
-        return reconstruction
+    def decode(self, code: Tensor) -> Tensor:
+        window: Tensor = self.outputs(self.decoder(code))
+        return window

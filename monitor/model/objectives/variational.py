@@ -64,6 +64,10 @@ class Variational(Model):
         mean, _ = self._posterior(z)
         return mean
 
+    def decode(self, code: Tensor) -> Tensor:
+        """The mean given this one code: a little off the reconstruction, which is over several drawn about it."""
+        return self._values(code)[0]
+
     def reconstruct(self, z: Tensor) -> Tensor:
         """The mean of the drawn codes' means."""
         return self._mean_over_samples(self._drawn(z)[0])
