@@ -1,6 +1,6 @@
 """The retraining job: trains beside the model in use, and puts the new one in its place only if it is no worse.
 
-`retrain.py ORDER`, ORDER being JSON (see retrain.yaml of the chart). An artefact is a folder named by when it was made; the
+`retrain.py ORDER`, ORDER being JSON (see retrain.yaml of the chart). An artefact is a folder named by its time; the
 folder that is served, `path`, becomes a link to one of them, changed in one step. Worse is by a measure of `monitor
 evaluate` on labelled files; without those nothing can tell, and a person decides.
 """
