@@ -27,7 +27,7 @@ def rendered(values: Path, *sets: str) -> list[Object]:
 @pytest.mark.parametrize("helm", HELMS)
 @variants
 def test_every_variant_passes_the_linter(helm: str, values: Path) -> None:
-    command = [tool(helm), "lint", "--strict", CHART, "--values", values]
+    command = [str(tool(helm)), "lint", "--strict", str(CHART), "--values", str(values)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
