@@ -198,7 +198,7 @@ def _parquet(path: Path) -> Iterator[Chunk]:
     except ImportError as error:
         raise UsageError(f"{path}: Parquet needs pyarrow", install_hint("train")) from error
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file would be read before its first rows
         line = 1
         for batch in file.iter_batches(batch_size=CHUNK_ROWS):
             cells: dict[str, Cells] = {}
@@ -213,5 +213,6 @@ def _parquet(path: Path) -> Iterator[Chunk]:
                     cells[name] = column.to_pylist()
             yield Chunk(range(line, line + batch.num_rows), cells)
             line += batch.num_rows
+        pa.default_memory_pool().release_unused()
     except pa.ArrowInvalid as error:
         raise MonitorError(f"{path}: not a Parquet file ({error})", "Check what wrote it.") from error
