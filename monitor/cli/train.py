@@ -154,7 +154,7 @@ def _train(
             resumed=resumed,
             keep=kept.write,
         )
-        stopped = stop()
+        stopped = stop() or trained.cut_short
     for warning in trained.warnings:
         display.note(warning)
     print_summary(export.save(trained, out), out, reading, trained.windows_per_second)

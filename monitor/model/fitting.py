@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,7 @@ class Fitted:
     best_epoch: int  # from 1
     device: str
     windows_per_second: float = 0.0  # in gradient steps of this run, validation apart; 0 where none was measured
+    cut_short: bool = False  # by `max_minutes`
 
 
 def fit(  # noqa: PLR0915  one loop, and all that it carries from epoch to epoch
@@ -80,6 +81,7 @@ def fit(  # noqa: PLR0915  one loop, and all that it carries from epoch to epoch
         best: Fitted | None = None
         state: dict[str, Tensor] = {}
         validation_loss: float | None = None
+        late = False
         ended, steps, started = 0, math.ceil(len(split.fit) / settings.batch), clock()
         limit = math.inf if settings.max_minutes is None else 60 * settings.max_minutes
         before, read, spent_on_steps = 0, 0, 0.0  # epochs of before, windows, s
@@ -133,7 +135,7 @@ def fit(  # noqa: PLR0915  one loop, and all that it carries from epoch to epoch
                 tensors = _standing(model, state, descents, shuffle, device)
                 figures = (ended, best.train_loss, best.validation_loss, best.best_epoch, validation_loss)
                 keep(Checkpoint(bound, *figures, tensors))
-        return _kept(best, model, state, ended, _ratio(read, spent_on_steps))
+        return replace(_kept(best, model, state, ended, _ratio(read, spent_on_steps)), cut_short=late)
 
 
 def _ratio(count: int, seconds: float) -> float:

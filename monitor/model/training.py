@@ -37,6 +37,7 @@ class Trained:
     examples: Float32  # (n, T, F) calibration windows, source units
     warnings: tuple[str, ...]  # for people
     windows_per_second: float = 0.0  # in gradient steps; 0 without a network. No part of an artefact: it varies
+    cut_short: bool = False  # by `max_minutes`
 
 
 def train(
@@ -80,7 +81,8 @@ def train(
     )
     notes = (*split.warnings, *learned.notes, *warnings)
     speed = learned.fitted.windows_per_second if learned.fitted else 0.0
-    return Trained(learned.scorer, draft, split.take(split.calibration[chosen]), notes, speed)
+    cut_short = learned.fitted is not None and learned.fitted.cut_short
+    return Trained(learned.scorer, draft, split.take(split.calibration[chosen]), notes, speed, cut_short)
 
 
 def _record(split: Split, fitted: Fitted | None, settings: Training, source: str) -> TrainingRecord:
