@@ -40,7 +40,7 @@ HELP = (
     (("interval", "separator"), "Time between rows without one; CSV's."),
     (("window", "epochs"), "Window length in events; most passes."),
     (("hidden", "seed"), "Size of the network; start of the chance."),
-    (("alerts",), "Budget per stream and day."),
+    (("alerts", "resume"), "Budget per stream and day; go on."),
     (("sets",), "Any setting, as in training.loss=huber."),
 )
 
@@ -82,6 +82,7 @@ class TrainCommand(click.Command):
 @click.option("--hidden", type=int, metavar="N")
 @click.option("--alerts", type=float, metavar="BUDGET")
 @click.option("--seed", type=int, metavar="N")
+@click.option("--resume", is_flag=True)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE")
 def train(
     *,
@@ -90,6 +91,7 @@ def train(
     config: Path | None,
     from_topic: bool,
     units: tuple[str, ...],
+    resume: bool,
     sets: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -105,7 +107,7 @@ def train(
         display.note(note)
     named = _pairs("--unit", units)
     _check_units(named, table.features)
-    _train(table, named, settings, out, display, reading=_reading(options))
+    _train(table, named, settings, out, display, reading=_reading(options), resume=resume)
 
 
 def _reading(options: Mapping[str, Any]) -> str:
@@ -115,10 +117,18 @@ def _reading(options: Mapping[str, Any]) -> str:
 
 
 def _train(
-    table: Table, units: Mapping[str, str], settings: Settings, out: Path, display: Display, *, reading: str
+    table: Table,
+    units: Mapping[str, str],
+    settings: Settings,
+    out: Path,
+    display: Display,
+    *,
+    reading: str,
+    resume: bool,
 ) -> None:
     try:
         # torch is of the extra `train` and slow to import: only this command pays for it, once its input is good.
+        from monitor.cli.training_checkpoint import CheckpointFile  # noqa: PLC0415
         from monitor.model import export, training  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
@@ -126,6 +136,10 @@ def _train(
         ) from error
     series = [training.Series(rows.stream, rows.time, rows.values) for rows in table.series]
     display.learning(len(table), len(series), len(table.features))
+    kept = CheckpointFile(out)
+    resumed = kept.read() if resume else None
+    if resumed is not None:
+        display.note(f"going on after epoch {resumed.epochs}")
     with stopping(display) as stop, display:
         trained = training.train(
             series,
@@ -137,10 +151,17 @@ def _train(
             categories=table.categories,
             progress=display.progress,
             should_stop=stop,
+            resumed=resumed,
+            keep=kept.write,
         )
+        stopped = stop() or trained.cut_short
     for warning in trained.warnings:
         display.note(warning)
-    print_summary(export.save(trained, out), out, reading)
+    print_summary(export.save(trained, out), out, reading, trained.windows_per_second)
+    if stopped:
+        display.note("it was stopped early: the same command with --resume goes on")
+    else:
+        kept.remove()
 
 
 @contextmanager

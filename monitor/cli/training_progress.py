@@ -100,7 +100,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
-def print_summary(manifest: Manifest, folder: Path, reading: str = "") -> None:
+def print_summary(manifest: Manifest, folder: Path, reading: str = "", windows_per_second: float = 0.0) -> None:
     """What was learned, on standard output; `reading` are the options that such files need to be read again."""
     training, calibration = manifest.training, manifest.calibration
     windows = (training.fit_windows, training.validation_windows, calibration.windows)
@@ -108,6 +108,7 @@ def print_summary(manifest: Manifest, folder: Path, reading: str = "") -> None:
         ("rows", f"{training.rows:,} (streams: {training.streams:,}, features: {len(manifest.features)})"),
         ("windows", "{:,} fit, {:,} validation, {:,} calibration".format(*windows)),
         ("best epoch", f"{training.best_epoch} of {training.epochs}"),
+        *([("speed", f"{windows_per_second:,.0f} windows a second fitted")] if windows_per_second else []),
         *((name.replace("_", " "), f"{value:.4g}") for name, value in sorted(manifest.metrics.items(), reverse=True)),
         ("threshold", threshold_in_words(manifest)),
         ("artefact", f"{folder} ({manifest.digest[:12]}; onnx and torch agree)"),

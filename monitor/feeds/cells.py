@@ -51,6 +51,8 @@ def is_time(cell: object) -> bool:
 
 def numbers(cells: Cells) -> Float64:
     """(n,) float64, missing cells as NaN, infinite numbers as they are. Raises `BadCellError` at the first other."""
+    if isinstance(cells, np.ndarray):
+        return cells
     types = set(map(type, cells))
     try:
         if types == {str} or types <= _PLAIN:
@@ -147,5 +149,5 @@ def _text(cell: object) -> str:
 def _shown(cell: Any) -> str:
     if is_missing(cell):
         return "an empty cell"
-    text = repr(cell)
+    text = repr(cell.item() if isinstance(cell, np.generic) else cell)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from monitor.batch import Float64
 from monitor.errors import MonitorError, UsageError, install_hint
 
 CHUNK_ROWS = 16_384
@@ -26,7 +27,8 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 NDJSON_SUFFIXES = (".ndjson", ".jsonl", ".json")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
-Cells = Sequence[Any]  # one column of a chunk: text from CSV, JSON values from NDJSON, Python values from Parquet
+Cells = Sequence[Any] | Float64
+"""One column of a chunk: text from CSV, JSON values from NDJSON, Python values from Parquet, its floats as an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +198,21 @@ def _parquet(path: Path) -> Iterator[Chunk]:
     except ImportError as error:
         raise UsageError(f"{path}: Parquet needs pyarrow", install_hint("train")) from error
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file would be read before its first rows
         line = 1
         for batch in file.iter_batches(batch_size=CHUNK_ROWS):
-            cells = {}
+            cells: dict[str, Cells] = {}
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
                     # Python's datetime holds no nanoseconds
                     column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)  # noqa: PLW2901
-                cells[name] = column.to_pylist()
+                if pa.types.is_floating(column.type) and not column.null_count:
+                    # An array, not an object for each number; of other types, Python's values keep what they mean.
+                    cells[name] = column.to_numpy(zero_copy_only=False).astype("f8")
+                else:
+                    cells[name] = column.to_pylist()
             yield Chunk(range(line, line + batch.num_rows), cells)
             line += batch.num_rows
+        pa.default_memory_pool().release_unused()
     except pa.ArrowInvalid as error:
         raise MonitorError(f"{path}: not a Parquet file ({error})", "Check what wrote it.") from error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.batch import Float32, Float64
 from monitor.errors import MonitorError, UsageError
 from monitor.feeds import cells
 from monitor.feeds.columns import Cells, Chunk, chunks, expand, stem
-from monitor.feeds.table import Rows, Table, by_stream, check_names, never
+from monitor.feeds.store import Store, by_stream
+from monitor.feeds.table import Rows, Table, check_names, never
 from monitor.feeds.vocabulary import LearnedCodes
 
 STREAM_NAMES = ("stream",)  # columns taken for the stream and the time where none is named; as in the event contract
@@ -50,74 +52,97 @@ def read(patterns: Sequence[str], mapping: Mapping = Mapping()) -> Table:
     """
     _check_mapping(mapping)
     notes: dict[str, None] = {}  # a set that keeps its order
-    parts: dict[str, list[Rows]] = {}
     first: _File | None = None
     ignored: set[str] = set()
-    codes: dict[str, LearnedCodes] = {}
+    held = _Held()
     for path in expand(patterns):
-        file = _read_file(path, mapping, first, codes)
+        file = _read_file(path, mapping, first, held)
         first = first or file
         ignored.update(file.seen)
         notes.update(dict.fromkeys(file.notes))
-        for rows in file.rows():
-            parts.setdefault(rows.stream, []).append(rows)
     if first is None:
         raise UsageError("no files were named")
     for name in mapping.ignore:
         if name not in ignored:
             raise UsageError(f"--ignore {name}: no file has this column", _nearest(name, ignored))
     series = []
-    for stream, found in parts.items():
-        time = np.concatenate([rows.time for rows in found])
+    for rows in held.by_stream(first.features):
         if first.time_column is None:
-            time = mapping.start + mapping.interval * np.arange(len(time), dtype=np.float64)
-        series.append(Rows(stream, time, np.concatenate([rows.values for rows in found])))
+            time = mapping.start + mapping.interval * np.arange(len(rows), dtype=np.float64)
+            series.append(Rows(rows.stream, time, rows.values))
+        else:
+            series.append(rows)
     if first.time_column is None:
         apart = f"rows are taken to be {mapping.interval:g} s apart; a column that holds it is named with --time-column"
         notes[f"no time column: {apart}"] = None
-    categories = {name: tuple(codes[name]) for name in first.features if name in codes}
+    categories = {name: tuple(held.codes[name]) for name in first.features if name in held.codes}
     return Table(first.features, tuple(series), tuple(notes), " ".join(patterns), categories)
 
 
 @dataclass(slots=True)
+class _Held:
+    """What is kept of all files: nothing but numbers, so that it is about as large as what is learned from."""
+
+    codes: dict[str, LearnedCodes] = field(default_factory=dict)  # of the categories met in any file
+    streams: dict[str, int] = field(default_factory=dict)  # in order of first appearance
+    stream: list[NDArray[np.int32]] = field(default_factory=list)  # of each row, its place in `streams`
+    times: list[Float64] = field(default_factory=list)
+    store: Store = field(default_factory=Store)
+
+    def add(self, names: Sequence[str], times: Float64) -> None:
+        """Streams and times of some rows."""
+        places = [self.streams.setdefault(name, len(self.streams)) for name in names]
+        self.stream.append(np.array(places, np.int32))
+        self.times.append(times)
+
+    def by_stream(self, features: Sequence[str]) -> list[Rows]:
+        """Once, at the end."""
+        code = np.concatenate(self.stream)
+        return list(by_stream(tuple(self.streams), code, np.concatenate(self.times), self.store.take(features)))
+
+
+@dataclass(slots=True)
 class _File:
-    """One file while it is read; afterwards, its rows."""
+    """One file while it is read; its rows go to what is held of all files."""
 
     path: Path
     mapping: Mapping
-    codes: dict[str, LearnedCodes]  # of the categories met in any file
+    held: _Held
     numeric: Collection[str] = ()  # columns that must hold numbers; of the others, those with text are left out
     stream_column: str | None = None
     time_column: str | None = None
     features: tuple[str, ...] = ()
     seen: set[str] = field(default_factory=set)
-    lines: list[int] = field(default_factory=list)
-    streams: list[str] = field(default_factory=list)
-    times: list[Float64] = field(default_factory=list)
+    first_line: int = 0
+    rows: int = 0
     time_unit: float | None = None
-    columns: dict[str, list[Float32]] = field(default_factory=dict)
+    columns: dict[str, None] = field(default_factory=dict)  # that are features, in file order
     text: dict[str, None] = field(default_factory=dict)  # columns left out because they hold text
     undecided: set[str] = field(default_factory=set)  # columns without a value so far
     notes: list[str] = field(default_factory=list)
 
     def add(self, chunk: Chunk) -> None:
-        n, before = len(chunk.lines), len(self.lines)
+        if not self.rows:
+            self.first_line = chunk.lines[0]
         for name in chunk.cells:
             if name not in self.seen:
                 self.seen.add(name)
-                self._meet(name, before)
+                self._meet(name)
         self._add_stream_and_time(chunk)
-        for name, values in self.columns.items():
+        values = {}
+        for name in self.columns:
             column = chunk.cells.get(name, ())
             if name in self.undecided:
                 self._decide(name, column)
-            values.append(self._values(name, column, chunk) if column else np.full(n, np.nan, np.float32))
+            if len(column) and name not in self.text:
+                values[name] = self._values(name, column, chunk)
         for name in self.text:
             self.columns.pop(name, None)
-        self.lines.extend(chunk.lines)
+        self.held.store.append(len(chunk.lines), values)
+        self.rows += len(chunk.lines)
 
-    def _meet(self, name: str, before: int) -> None:
-        """A column comes up for the first time, after `before` rows without it."""
+    def _meet(self, name: str) -> None:
+        """A column comes up for the first time."""
         mapping = self.mapping
         if name in mapping.ignore:
             return
@@ -133,14 +158,14 @@ class _File:
             if not name:
                 self.notes.append("a column without a name: left out")
             elif named or mapping.features is None:
-                self.columns[name] = [np.full(before, np.nan, np.float32)]
+                self.columns[name] = None
                 if mapping.category(name):
-                    self.codes.setdefault(name, LearnedCodes())
+                    self.held.codes.setdefault(name, LearnedCodes())
                 else:
                     self.undecided.add(name)
             return
-        if before:
-            raise self.error(self.lines[0], name, "is missing here and given further down")
+        if self.rows:
+            raise self.error(self.first_line, name, "is missing here and given further down")
 
     def _add_stream_and_time(self, chunk: Chunk) -> None:
         for name in filter(None, (self.stream_column, self.time_column)):
@@ -148,14 +173,11 @@ class _File:
                 raise self.error(chunk.lines[0], name, "is missing from here on")
         try:
             name = self.stream_column or ""
-            if name:
-                self.streams.extend(cells.names(chunk.cells[name]))
-            else:
-                self.streams.extend([stem(self.path)] * len(chunk.lines))
+            streams = cells.names(chunk.cells[name]) if name else [stem(self.path)] * len(chunk.lines)
             name = self.time_column or ""
             if name:
                 times, self.time_unit = cells.times(chunk.cells[name], self.time_unit)
-            self.times.append(times if name else np.zeros(len(chunk.lines)))
+            self.held.add(streams, times if name else np.zeros(len(chunk.lines)))
         except cells.BadCellError as error:
             raise self.error(chunk.lines[error.row], name, error.problem) from error
 
@@ -175,10 +197,8 @@ class _File:
         self.text[name] = None
 
     def _values(self, name: str, column: Cells, chunk: Chunk) -> Float32:
-        if name in self.text:
-            return np.empty(0, np.float32)
         try:
-            wide = cells.codes(column, self.codes[name]) if name in self.codes else cells.numbers(column)
+            wide = cells.codes(column, self.held.codes[name]) if name in self.held.codes else cells.numbers(column)
         except cells.BadCellError as error:
             raise self.error(chunk.lines[error.row], name, error.problem) from error
         with np.errstate(over="ignore"):
@@ -194,27 +214,23 @@ class _File:
         hint = f"Correct the cell, or leave the column out with --ignore {column}."
         if column in (self.stream_column, self.time_column):
             hint = "Every row needs one."
-        elif column not in self.codes:
+        elif column not in self.held.codes:
             hint = f"{hint[:-1]}, or learn it as categories: {_rule(column)}."
         return MonitorError(f"{self.path}, line {line}, column {column!r}: {problem}", hint)
-
-    def rows(self) -> Iterator[Rows]:
-        values = np.column_stack([np.concatenate(self.columns[name]) for name in self.features])
-        return by_stream(self.streams, np.concatenate(self.times), values)
 
 
 def _rule(column: str) -> str:
     return f"training.features: [{{match: {column}, kind: category}}]"
 
 
-def _read_file(path: Path, mapping: Mapping, first: _File | None, codes: dict[str, LearnedCodes]) -> _File:
+def _read_file(path: Path, mapping: Mapping, first: _File | None, held: _Held) -> _File:
     if first is not None:  # text columns of the first file are left out everywhere
         mapping = replace(mapping, ignore=(*mapping.ignore, *first.text))
-    file = _File(path, mapping, codes, first.features if first is not None else mapping.features or ())
+    file = _File(path, mapping, held, first.features if first is not None else mapping.features or ())
     file.time_unit = first.time_unit if first is not None else None
     for chunk in chunks(path, mapping.separator):
         file.add(chunk)
-    if not file.lines:
+    if not file.rows:
         raise MonitorError(f"{path}: no rows", "Leave the file out, or check what wrote it.")
     _check_asked_for(file, mapping)
     found = tuple(file.columns)

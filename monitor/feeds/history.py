@@ -8,12 +8,14 @@ from itertools import chain
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor import config
-from monitor.batch import Batch, Reason, Record, Reject
+from monitor.batch import Float64, Reason, Record, Reject
 from monitor.errors import MonitorError
 from monitor.events import Decoder
-from monitor.feeds.table import Table, by_stream, check_names, never
+from monitor.feeds.store import Store, by_stream
+from monitor.feeds.table import Table, check_names, never
 from monitor.feeds.vocabulary import LearnedCodes
 
 SAMPLE = 1000
@@ -48,28 +50,33 @@ def series_from_records(
     check_names(features)
     codes = {name: LearnedCodes() for name in features if category(name)}
     decoder = Decoder(features, rules, codes)
-    decoded: list[Batch] = []
+    streams: dict[str, int] = {}
+    stream: list[NDArray[np.int32]] = []
+    time: list[Float64] = []
+    store = Store()
     reasons: Counter[Reason] = Counter()
     examples: dict[Reason, Reject] = {}
     for records in waiting:
         result = decoder.decode(records)
-        decoded.append(result.batch)
+        if len(result.batch):
+            places = [streams.setdefault(name, len(streams)) for name in result.batch.stream]
+            stream.append(np.array(places, np.int32))
+            time.append(result.batch.time)
+            store.append(len(result.batch), dict(zip(features, result.batch.values.T, strict=True)))
         reasons.update(reject.reason for reject in result.rejects)
         for reject in result.rejects:
             examples.setdefault(reject.reason, reject)
-    total = reasons.total() + sum(map(len, decoded))
+    total = reasons.total() + len(store)
     notes = tuple(_told(count, total, examples[reason]) for reason, count in reasons.most_common())
-    if not any(map(len, decoded)):
+    if not len(store):
         said = "; ".join(notes) or "no records there"
         raise MonitorError(
             f"{source}: no events: {said}",
             "Name the features with --features A,B, or check the topic, the range and the settings under events.",
         )
-    streams = [name for batch in decoded for name in batch.stream]
-    time = np.concatenate([batch.time for batch in decoded])
-    values = np.concatenate([batch.values for batch in decoded])
     categories = {name: tuple(known) for name, known in codes.items()}
-    return Table(tuple(features), tuple(by_stream(streams, time, values)), notes, source, categories)
+    series = by_stream(tuple(streams), np.concatenate(stream), np.concatenate(time), store.take(features))
+    return Table(tuple(features), tuple(series), notes, source, categories)
 
 
 def feature_names(values: Iterable[bytes | None], category: Callable[[str], bool] = never) -> tuple[str, ...]:

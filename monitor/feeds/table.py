@@ -55,20 +55,16 @@ def check_names(features: Sequence[str]) -> None:
             )
 
 
-def by_stream(streams: Sequence[str], time: Float64, values: Float32) -> Iterator[Rows]:
-    """Mixed rows -> the rows of each stream, in their order; streams in order of first appearance."""
-    index: dict[str, int] = {}
-    code = np.array([index.setdefault(name, len(index)) for name in streams], np.int64)
-    order = np.argsort(code, kind="stable")
-    bounds = np.searchsorted(code[order], np.arange(1, len(index)))
-    for stream, rows in zip(index, np.split(order, bounds), strict=True):
-        yield Rows(stream, time[rows], values[rows])
-
-
 def in_time_order(table: Table) -> Table:
-    """The table with each stream sorted by time and the first row of each time kept; the notes count the others."""
+    """The table with each stream sorted by time and the first row of each time kept; the notes count the others.
+
+    A stream that is in order already is not copied.
+    """
     series, moved, dropped = [], 0, 0
     for rows in table.series:
+        if np.all(np.diff(rows.time) > 0):
+            series.append(rows)
+            continue
         order = np.argsort(rows.time, kind="stable")
         time = rows.time[order]
         keep = np.ones(len(time), bool)

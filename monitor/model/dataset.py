@@ -23,6 +23,11 @@ GAP_INTERVALS = 10
 """A silence longer than this many usual intervals is a gap, unless a limit is given."""
 MOST_CATEGORIES = 1000
 """Of one feature: each is a channel of the network."""
+MOST_VALIDATION = 2**17
+"""Of more validation windows, so many spread evenly stand for all: neighbours tell little new, and each epoch reads
+them. Fitting and calibration take every window."""
+CHUNK = 2**18
+"""Rows that are looked at in one piece."""
 NAMED = 8
 """Most names an error or a warning lists."""
 
@@ -44,7 +49,8 @@ class Series:
 class Split:
     """The rows once, and the first row of every window of each part: windows are gathered when they are needed."""
 
-    rows: Float32  # (R, F) source units, NaN where a value is missing, stream after stream; for rates, the step too
+    rows: Float32  # (R, F) source units, NaN where a value is missing, stream after stream; for rates, the step too;
+    # to be read only: where nothing is added to the caller's rows and they lie together, they are these
     time: Float64  # (R,) s since the Unix epoch
     stream: Int64  # (R,) whose row it is, by its place among the streams
     window: int  # T
@@ -94,10 +100,16 @@ def prepare(
     names_of = sorted({one.stream for one in series})
     time = np.concatenate([one.time for one in series])  # (R,)
     rates = any(settings.rule(name).change == "rate" for name in feature_names)
-    rows = np.empty((total, len(feature_names) + rates), np.float32)
-    values = rows[:, : len(feature_names)]  # (R, F)
-    np.concatenate([one.values for one in series], out=values)
-    values[~np.isfinite(values)] = np.nan
+    shared = None if rates or categories else _lying(series)
+    if shared is None:
+        rows = np.empty((total, len(feature_names) + rates), np.float32)
+        values = rows[:, : len(feature_names)]  # (R, F)
+        np.concatenate([one.values for one in series], out=values)
+        for start in range(0, total, CHUNK):
+            piece = values[start : start + CHUNK]
+            piece[~np.isfinite(piece)] = np.nan
+    else:
+        rows = values = shared
 
     opens = np.zeros(total, np.bool_)  # (R,) first row of a series
     opens[np.cumsum([0, *(len(one.time) for one in series[:-1])])] = True
@@ -135,7 +147,7 @@ def prepare(
         stream=np.repeat([names_of.index(one.stream) for one in series], [len(one.time) for one in series]),
         window=settings.window,
         fit=starts[0],
-        validation=starts[1],
+        validation=_spread(starts[1], MOST_VALIDATION),
         calibration=starts[2],
         features=tuple(features),
         mean=np.array(mean, np.float32),
@@ -146,6 +158,37 @@ def prepare(
         max_gap=float(gap),
         warnings=_warnings(late, constant, _unused(feature_names, settings)),
     )
+
+
+def _lying(series: Sequence[Series]) -> Float32 | None:
+    """The rows (R, F) of all series, not copied: where they lie one after the other in one array, as `feeds` has them.
+
+    None where they do not, or where a value is infinite, which is not the caller's to find changed.
+    """
+    first = series[0].values
+    base: object = first if first.base is None else first.base
+    if not isinstance(base, np.ndarray) or base.ndim != 2 or base.dtype != np.float32 or not base.flags.c_contiguous:
+        return None
+    stride = base.strides[0]
+    begin = (first.ctypes.data - base.ctypes.data) // stride if stride else 0
+    end = begin
+    for one in series:
+        here = base[end : end + len(one.values)]
+        if here.shape != one.values.shape or here.ctypes.data != one.values.ctypes.data:
+            return None
+        if here.strides != one.values.strides:
+            return None
+        end += len(here)
+    found: Float32 = base[begin:end]
+    infinite = any(np.isinf(found[start : start + CHUNK]).any() for start in range(0, len(found), CHUNK))
+    return None if infinite else found
+
+
+def _spread(first: Int64, most: int) -> Int64:
+    """At most so many of the first rows (n,), evenly."""
+    if len(first) <= most:
+        return first
+    return first[np.arange(most) * len(first) // most]
 
 
 def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> None:

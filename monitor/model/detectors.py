@@ -11,6 +11,7 @@ import torch
 from monitor.config import Training
 from monitor.model import baselines
 from monitor.model.architecture import Architecture, ClosedForm, Design, Joint
+from monitor.model.checkpoint import Checkpoint
 from monitor.model.dataset import Split
 from monitor.model.ensemble import Ensemble
 from monitor.model.fitting import Fitted, Progress, fit
@@ -40,6 +41,8 @@ def learn(
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    resumed: Checkpoint | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
 ) -> Learned:
     """What `training.detector` names; `auto` learns all and takes what finds most synthetic faults (`selection`).
 
@@ -61,7 +64,15 @@ def learn(
         if name != "autoencoder":
             found[name] = _closed(name, split, settings)
         elif not alone:
-            fitted = fit(split, settings, progress=progress, should_stop=should_stop, clock=clock)
+            fitted = fit(
+                split,
+                settings,
+                progress=progress,
+                should_stop=should_stop,
+                clock=clock,
+                resumed=resumed,
+                keep=keep,
+            )
             found[name] = _weighed(architecture(split, settings), fitted.model, split, settings)
     if settings.detector in {"auto", "ensemble"}:
         found["ensemble"] = _joined([found[name] for name in JOINED if name in found], split, settings)

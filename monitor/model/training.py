@@ -14,6 +14,7 @@ import monitor
 from monitor.batch import Float32
 from monitor.config import Incidents, Training
 from monitor.model.calibration import calibrate
+from monitor.model.checkpoint import Checkpoint
 from monitor.model.dataset import Series, Split, prepare
 from monitor.model.detectors import learn
 from monitor.model.fitting import Fitted, Progress, fit
@@ -35,6 +36,8 @@ class Trained:
     manifest_draft: Manifest
     examples: Float32  # (n, T, F) calibration windows, source units
     warnings: tuple[str, ...]  # for people
+    windows_per_second: float = 0.0  # in gradient steps; 0 without a network. No part of an artefact: it varies
+    cut_short: bool = False  # by `max_minutes`
 
 
 def train(
@@ -49,16 +52,20 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    resumed: Checkpoint | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
 ) -> Trained:
     """Fits, keeps the best epoch, sets the threshold.
 
     `units` of features, by name, where they are known; `categories` by feature, as `prepare` takes them; `source` is
     what the rows were read from, as the user named it; `rules` tell what an incident is, for the budget. When
     `should_stop` says so (Ctrl+C), the best epoch so far is what is returned. Raises `MonitorError` for rows that
-    cannot be learned from.
+    cannot be learned from. `resumed` and `keep`: see `fitting.fit`.
     """
     split = prepare(series, feature_names, settings, units=units, categories=categories)
-    learned = learn(split, settings, progress=progress, should_stop=should_stop, clock=clock)
+    learned = learn(
+        split, settings, progress=progress, should_stop=should_stop, clock=clock, resumed=resumed, keep=keep
+    )
     calibration_error = errors(learned.scorer, split, split.calibration)  # (n,)
     calibration, warnings = calibrate(calibration_error, split, settings, rules)
     chosen = np.unique(np.linspace(0, len(split.calibration) - 1, EXAMPLES).astype(np.int64))
@@ -73,7 +80,9 @@ def train(
         files={},
     )
     notes = (*split.warnings, *learned.notes, *warnings)
-    return Trained(learned.scorer, draft, split.take(split.calibration[chosen]), notes)
+    speed = learned.fitted.windows_per_second if learned.fitted else 0.0
+    cut_short = learned.fitted is not None and learned.fitted.cut_short
+    return Trained(learned.scorer, draft, split.take(split.calibration[chosen]), notes, speed, cut_short)
 
 
 def _record(split: Split, fitted: Fitted | None, settings: Training, source: str) -> TrainingRecord:
