@@ -30,13 +30,13 @@ from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
 from monitor.gates import GATES
 from monitor.metrics import (
     ERROR_BUCKETS,
-    OTHER,
     SCORE_BUCKETS,
     STAGES,
     Metrics,
     budget_per_window,
     reference,
 )
+from monitor.model_metrics import OTHER
 from monitor.snapshot_file import Misfit
 from monitor.status import PartitionStatus, StreamScore
 from tests import status_example as example

@@ -286,18 +286,18 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             ),
             lines(
                 "Recovery time",
-                "95 % of the recoveries over the range.",
+                "95 % of the recoveries since the members started: most end before the first scrape.",
                 "s",
                 (
-                    over_range(0.95, "monitor_recovery_seconds"),
+                    f"histogram_quantile(0.95, sum by (le) (monitor_recovery_seconds_bucket{{{JOB}}}))",
                     "95 %",
                 ),
             ),
             lines(
                 "Taken over",
-                "Partitions by what their windows came from, over the range.",
+                "Partitions by what their windows came from, since the members started.",
                 "none",
-                (f"sum by (by) (increase(monitor_recovered_partitions_total{{{JOB}}}[$__range]))", "{{by}}"),
+                (f"sum by (by) (monitor_recovered_partitions_total{{{JOB}}})", "{{by}}"),
             ),
             lines(
                 "Lost and short",

@@ -27,6 +27,7 @@ from tests.integration.running import Deployment, records, rows, until
 from tests.watching import dashboards
 
 PROMETHEUS = shutil.which("prometheus")
+EMPTY = {"overview / Budget burn"}  # the tiny model's quantile is 1: it has no budget, so the ratio is absent
 NAMES = sorted(dashboards.BOARDS)
 
 
@@ -91,7 +92,9 @@ def test_every_query_answers_with_data_beside_a_service_with_faults(deployment: 
                     expr = query["expr"].replace("$__rate_interval", "1m").replace("$__range", "1m")
                     expr = re.sub(r"\$(job|stream)", ".*", expr)
                     result = ask("query", query=expr)["result"]
-                    if not any(sample["value"][1] != "NaN" for sample in result):
+                    if f"{name} / {panel['title']}" not in EMPTY and not any(
+                        sample["value"][1] != "NaN" for sample in result
+                    ):
                         found.append(f"{name} / {panel['title']}: {expr}")
         return found
 
