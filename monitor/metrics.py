@@ -15,13 +15,14 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from monitor import __version__, alerts
+from monitor import alerts
 from monitor.batch import Outcome, Reason
 from monitor.collectors import Families, Family
 from monitor.config import Settings
 from monitor.delivery_metrics import DeliveryMetrics
 from monitor.gates import GATES
 from monitor.model.manifest import Calibration, Manifest
+from monitor.model_metrics import OTHER, ModelMetrics
 from monitor.status import Status
 
 PREFIX = "monitor_"
@@ -30,7 +31,6 @@ KINDS: tuple[str, ...] = get_args(alerts.Kind)
 STATUSES: tuple[str, ...] = get_args(alerts.Status)
 EVICTIONS = ("idle", "capacity")
 BROKER_ERRORS = ("connect", "poll", "publish")  # a commit is the end of a publish
-OTHER = "_other"
 
 # Geometric, six steps a decade; 1 (the alert line) and the default severity bands 2 and 5 are bounds of their own.
 SCORE_BUCKETS = (*(float(f"{step}e{k}") for k in range(-2, 2) for step in (1, 1.5, 2, 3, 5, 7)), 100.0)
@@ -168,17 +168,7 @@ class Metrics(DeliveryMetrics):
 
         # The process and its model.
         self._ready = made.gauge("ready", "Whether the service is ready: 1 or 0.")
-        made.info(
-            "model",
-            "The model being served; the digest's first 12 hex digits.",
-            digest=manifest.digest[:12],
-            network=manifest.architecture.network,
-            runtime=settings.model.runtime,
-        )
-        self._loaded = made.snapshot(
-            "model_last_successful_load_timestamp_seconds", "When the model was loaded, seconds since the Unix epoch."
-        )
-        made.info("build", "Version of this program.", version=__version__)
+        self._model = ModelMetrics(made, manifest, settings.model.runtime, label)
 
         override = settings.model.threshold
         self._threshold.set(manifest.calibration.threshold if override is None else override)
@@ -215,6 +205,7 @@ class Metrics(DeliveryMetrics):
         for alert, arrival in zip(outcome.alerts, outcome.alert_arrival, strict=True):
             self._alerts.labels(alert.kind, alert.status, alert.severity).inc()
             self._opened += alert.kind == "anomaly" and alert.status == "opened"
+            self._model.explained(alert)
             if not math.isnan(arrival):
                 self._event_to_alert.observe(max(0.0, published_at - arrival))  # the two clocks are not one
         for stage, seconds in outcome.seconds.items():
@@ -240,7 +231,11 @@ class Metrics(DeliveryMetrics):
 
     def model_loaded(self, at: float) -> None:
         """A model was loaded and is served from now on; `at` in s since the Unix epoch."""
-        self._loaded.replace({(): at})
+        self._model.loaded(at)
+
+    def memory_limited(self, limit: int | None) -> None:
+        """The process may use so many bytes; None for no limit."""
+        self._model.memory_limited(limit)
 
     def broker(self, up: bool) -> None:
         """Whether the brokers answered when last talked to."""

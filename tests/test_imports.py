@@ -76,7 +76,7 @@ DOORS = {
 # A module imports only what ranks below it, or its own package; equals do not know each other.
 LEVELS = (
     ("monitor", "errors"),
-    ("alerts", "batch", "categories", "checkpoint", "collectors", "config", "logs", "tied"),
+    ("alerts", "batch", "categories", "checkpoint", "collectors", "config", "logs", "memory_limit", "tied"),
     (
         "calibration",
         "codecs",
@@ -95,7 +95,7 @@ LEVELS = (
     ("events", "model", "quality", "standstill", "telling", "windows"),
     ("troubles",),
     ("detector", "feeds", "incidents", "outputs", "snapshot_file", "status"),
-    ("delivery_metrics", "health", "pipeline", "snapshots"),
+    ("delivery_metrics", "health", "model_metrics", "pipeline", "snapshots"),
     ("metrics",),
     ("reporting", "snapshotting"),
     ("takeover",),

@@ -30,13 +30,13 @@ from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
 from monitor.gates import GATES
 from monitor.metrics import (
     ERROR_BUCKETS,
-    OTHER,
     SCORE_BUCKETS,
     STAGES,
     Metrics,
     budget_per_window,
     reference,
 )
+from monitor.model_metrics import OTHER
 from monitor.snapshot_file import Misfit
 from monitor.status import PartitionStatus, StreamScore
 from tests import status_example as example
@@ -52,10 +52,14 @@ def made(budget: float | None = 1.0, stride: int = 1, worst_streams: int = 20) -
     return registry, Metrics(registry, example.manifest(budget), settings)
 
 
-def alert(kind: alerts.Kind = "anomaly", status: alerts.Status = "opened") -> alerts.Alert:
+def alert(
+    kind: alerts.Kind = "anomaly", status: alerts.Status = "opened", features: tuple[alerts.Feature, ...] = ()
+) -> alerts.Alert:
     """Only what is counted matters here; the rest of the message is left out."""
     moment = datetime.fromtimestamp(NOW, UTC)
-    return alerts.Alert.model_construct(kind=kind, status=status, severity="major", stream="a", time=moment)
+    return alerts.Alert.model_construct(
+        kind=kind, status=status, severity="major", stream="a", time=moment, features=features
+    )
 
 
 def reject(reason: Reason) -> Reject:
@@ -398,6 +402,41 @@ def test_the_reference_is_what_the_code_declares() -> None:
     _, metrics = made()
     hint = "docs/metrics.md is out of date: run python -m tests.test_metrics"
     assert DOCUMENT.read_text(encoding="utf-8") == reference(metrics.families), hint
+
+
+def test_an_opened_anomaly_counts_for_the_feature_that_explains_most_of_it() -> None:
+    registry, metrics = made()
+    features = tuple(
+        alerts.Feature(name=name, observed=1, expected=0, contribution=share)
+        for name, share in (("flow", 0.6), ("pressure", 0.3))
+    )
+    told = [
+        alert(features=features),
+        alert(status="updated", features=features),
+        alert("data_quality", features=features),
+    ]
+    told.append(alert(features=(features[0].model_copy(update={"name": "unknown"}),)))
+    metrics.observe(Outcome(alerts=told, alert_arrival=[math.nan] * len(told)), NOW)
+    counted = {
+        name: registry.get_sample_value("monitor_incident_features_total", {"feature": name})
+        for name in ("flow", "pressure", OTHER)
+    }
+    assert counted == {"flow": 1, "pressure": 0, OTHER: 1}
+
+
+def test_a_memory_limit_and_the_time_the_model_knows_are_absent_where_there_is_none() -> None:
+    registry, metrics = made()
+    assert registry.get_sample_value("monitor_memory_limit_bytes") is None
+    metrics.memory_limited(5)
+    assert registry.get_sample_value("monitor_memory_limit_bytes") == 5
+    assert (
+        registry.get_sample_value("monitor_model_trained_to_timestamp_seconds") == example.manifest().training.last_time
+    )
+    undated = example.manifest()
+    undated = undated.model_copy(update={"training": undated.training.model_copy(update={"last_time": 5000.0})})
+    bare = CollectorRegistry()
+    Metrics(bare, undated, config.Settings())
+    assert bare.get_sample_value("monitor_model_trained_to_timestamp_seconds") is None
 
 
 if __name__ == "__main__":

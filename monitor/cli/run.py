@@ -11,7 +11,7 @@ from types import FrameType
 import click
 from prometheus_client import CollectorRegistry
 
-from monitor import detector, logs
+from monitor import detector, logs, memory_limit
 from monitor.assembly import assemble
 from monitor.cli import config_option, create_command
 from monitor.config import Settings, loading
@@ -71,6 +71,7 @@ def serve(settings: Settings, config_name: str) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry, manifest, settings)
     metrics.model_loaded(time.time())
+    metrics.memory_limited(memory_limit.read())
     web = Web(settings.web.host, settings.web.port, registry, lambda: health.status, health.stuck)
     create = create_command(config_name)
 
