@@ -21,6 +21,7 @@ from monitor.errors import MonitorError, install_hint
 COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
     "run": ("monitor.cli.run:run", "Serve: events in, incidents out, until stopped."),
+    "feed": ("monitor.cli.feed:feed", "Put captures, interfaces, sensors on the topic."),
     "replay": ("monitor.cli.replay:replay", "Print the alerts for a file; feed dead letters back."),
     "decode": ("monitor.cli.decode:decode", "Codes of a replay back to rows, and what that lost."),
     "sample": ("monitor.cli.sample:sample", "Draw synthetic normal windows from a model."),
