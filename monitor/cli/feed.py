@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from monitor.cli import INTERRUPTED, config_option
+from monitor.cli import INTERRUPTED, config_option, create_command
 from monitor.cli.feeding import Display, Passes, Sink, StandardOutput, Told, drive, rate
 from monitor.cli.stopping import stopping
 from monitor.config import Settings, loading
@@ -26,6 +26,7 @@ from monitor.feeds.joining import Joiner
 from monitor.feeds.pacing import Pace
 from monitor.kafka.connect import check_options
 from monitor.kafka.feed import Feed
+from monitor.kafka.topics import Topics
 
 _EXAMPLES = """\b
 Example: monitor feed capture.pcapng -c monitor.yaml
@@ -89,10 +90,8 @@ def feed(
         source = _source(stack, patterns, interface, mapping, settings, stop)
         sink: Sink = StandardOutput()
         if not stdout:
-            check_options(settings.kafka)
-            producer = stack.enter_context(Feed(settings.kafka))
-            producer.partitions(settings.topics.input.name)  # a topic that is missing is told before anything is read
-            sink = producer
+            _check_topic(settings, config)  # a topic that is missing is told before anything is read
+            sink = stack.enter_context(Feed(settings.kafka))
         display = stack.enter_context(Display(source))
         wish.told = display.stopping
         try:
@@ -150,6 +149,15 @@ def _check(
             raise UsageError(f"{flag} is for files", "What has passed on a pipe or an interface cannot be read again.")
     if as_json:
         raise UsageError("--json is for --describe", "Events are JSON anyway: --stdout prints them.")
+
+
+def _check_topic(settings: Settings, config: Path | None) -> None:
+    check_options(settings.kafka)
+    with Topics(settings.kafka, settings.topics) as topics:
+        state = next(state for state in topics.inspect() if state.purpose == "input")
+    if state.missing:
+        where = settings.kafka.bootstrap_servers
+        raise MonitorError(f"topic {state.spec.name!r} does not exist on {where}", state.hint(create_command(config)))
 
 
 def _wanted(settings: Settings) -> tuple[str, ...] | None:

@@ -26,7 +26,7 @@ class Sensor(Section):
 
     name: Annotated[str, Field(min_length=1)]
     """Name of the feature, or `stream/feature` where several streams have it."""
-    take: Annotated[list[Take], Field(min_length=1)] = ["last"]
+    take: Annotated[list[Take], Field(min_length=1)] = Field(default_factory=lambda: ["last"])
     """What of an interval goes into the vector, each as a feature of its own (`flow.mean`): the last value at its end,
     or the mean, minimum or maximum of the values within."""
     max_age: Seconds | None = None
@@ -42,7 +42,7 @@ class Sensor(Section):
 class Join(Section):
     """Several sensors with clocks of their own, joined to one vector for each interval."""
 
-    sensors: list[Sensor] = []
+    sensors: list[Sensor] = Field(default_factory=list)
     """Which values, in the order of the vector; none: rows are sent as they are."""
     stream: Annotated[str, Field(min_length=1, max_length=255)] = "joined"
     """Name of the joined stream."""
@@ -69,7 +69,9 @@ class Feed(Section):
     """Of a capture: a vector for each packet (damped statistics), or for each flow and interval."""
     stream: Literal["host", "channel"] = "host"
     """Whose stream a vector is in: the source address's, or that of source and target together."""
-    decays: Annotated[list[Rate], Field(min_length=1, max_length=10)] = [5.0, 3.0, 1.0, 0.1, 0.01]
+    decays: Annotated[list[Rate], Field(min_length=1, max_length=10)] = Field(
+        default_factory=lambda: [5.0, 3.0, 1.0, 0.1, 0.01]
+    )
     """Decay rates of the damped statistics, 1/s: at rate 5 a packet counts half as much after a fifth of a second."""
     max_keys: Count = 100_000
     """Most hosts, channels, connections and flows that are remembered, each; those not seen for longest go first."""

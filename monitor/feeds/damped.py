@@ -3,13 +3,14 @@
 After Mirsky, Doitshman, Elovici and Shabtai, "Kitsune", NDSS 2018, section IV (AfterImage). With decay rate a (1/s) and
 packets at t_1 .. t_n of values x_1 .. x_n, at the time t of the newest:
 
-    w = sum 2^(-a (t - t_i))        LS = sum 2^(-a (t - t_i)) x_i        SS = sum 2^(-a (t - t_i)) x_i^2
-    mean = LS / w                   deviation = sqrt(SS / w - mean^2)
+    w = sum 2^(-a (t - t_i))      LS = sum 2^(-a (t - t_i)) x_i      SS = sum 2^(-a (t - t_i)) x_i^2
+    mean = LS / w                 deviation = sqrt(SS / w - mean^2)
 
-and of the two directions i, j of a channel or socket, where r_i is the residual x - mean of a direction's newest packet:
+and of the two directions i, j of a channel or socket, with r_i the residual x - mean of a direction's newest packet:
 
-    SR = sum 2^(-a (t - t_k)) r_i r_j         covariance = SR / (w_i + w_j)      correlation = covariance / (dev_i dev_j)
-    magnitude = sqrt(mean_i^2 + mean_j^2)     radius = sqrt(dev_i^4 + dev_j^4)
+    SR = sum 2^(-a (t - t_k)) r_i r_j           magnitude = sqrt(mean_i^2 + mean_j^2)
+    covariance = SR / (w_i + w_j)               radius = sqrt(dev_i^4 + dev_j^4)
+    correlation = covariance / (dev_i dev_j)
 
 Instead of decaying what is there at each packet, each packet is counted in with a weight that grows: 2^(a (t_i - T)),
 for a T common to all packets of an era. Then nothing needs touching between packets, a batch is a running sum per key,
@@ -145,7 +146,7 @@ class Damped:
                     out[span, :, columns], table, era[begin], rows[span], direction, weight, size[span],
                     packets.time[span],
                 )  # fmt: skip
-        return out.reshape(len(packets), -1)
+        return out.reshape(len(packets), len(self.names))
 
     def _host(self, out: Float32, era: Int64, rows: Int64, weight: Float64, size: Float64) -> None:
         groups = Groups.of(rows)

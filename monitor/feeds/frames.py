@@ -16,8 +16,8 @@ HEAD = 192
 """Bytes of each frame that are looked at: enough for a frame's headers with tags, options and extensions."""
 BATCH = 4096
 """Most frames at a time."""
-LAST_TIME = 253_402_300_799 * 10**9
-"""Times are from 0 (1970) to below this (the last second of 9999), ns."""
+LAST_TIME = 9 * 10**18
+"""Times are from 0 (1970) to below this (in the year 2255), ns: what 64 bits hold, with room."""
 
 
 class Fault(StrEnum):
@@ -38,7 +38,7 @@ MEANING = {
     Fault.DAMAGED_FILE: "the file is damaged: what follows the damage cannot be read",
     Fault.TRUNCATED_FILE: "the file ends in the middle of a packet",
     Fault.NO_TIME: "packets without a time stamp",
-    Fault.BAD_TIME: "packets with a time outside of 1970 to 9999",
+    Fault.BAD_TIME: "packets with a time outside of 1970 to 2255",
     Fault.TIME_JUMP: "packets more than a day ahead of the one before, with none that agrees after them",
     Fault.UNKNOWN_LINK: "packets of a link type that is not known here",
     Fault.CUT_SHORT: "packets captured without all of their headers",

@@ -81,8 +81,9 @@ class Joiner:
     def end(self) -> Vectors:
         """The vectors of the intervals that are still open: there is no more to come."""
         out: list[tuple[float, list[float]]] = []
-        if self._open:
-            self._close((max(self._open) + 1) * self._join.interval, out)
+        if self._next is not None:
+            step = self._join.interval
+            self._close((max([*self._open, floor(self._clock / step)]) + 1) * step, out)
         return self._vectors(out)
 
     def _add(self, place: int, time: float, value: float) -> None:

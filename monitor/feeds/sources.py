@@ -162,7 +162,8 @@ class _Tables:
         if reader.left_out:
             yield f"columns with text: left out ({', '.join(reader.left_out)})"
         if reader.disordered:
-            yield f"{reader.disordered:,} rows are older than one before them in their stream: the service counts them late"
+            late = "older than one before them in their stream: the service counts them as late"
+            yield f"{reader.disordered:,} rows are {late}"
         if joiner is not None and joiner.late:
             yield f"{joiner.late:,} values came after their interval was closed: left out (see feed.join.wait)"
         if joiner is not None and joiner.unused:
