@@ -194,7 +194,7 @@ def _report(source: sources.Source, told: Told, settings: Settings, *, stdout: b
     where = "standard output" if stdout else settings.topics.input.name
     skipped = f", {told.skipped:,} passed over" if told.skipped else ""
     click.echo(f"sent {told.sent:,} events to {where}{skipped}, {rate(told)}", err=True)
-    if resumable:
+    if resumable and told.next:
         click.echo(f"to go on: the same command with --from {told.next}", err=True)
 
 

@@ -26,7 +26,7 @@ class Sensor(Section):
 
     name: Annotated[str, Field(min_length=1)]
     """Name of the feature, or `stream/feature` where several streams have it."""
-    take: Annotated[list[Take], Field(min_length=1)] = Field(default_factory=lambda: ["last"])
+    take: Annotated[list[Take], Field(min_length=1)] = Field(default_factory=lambda: list[Take](("last",)))
     """What of an interval goes into the vector, each as a feature of its own (`flow.mean`): the last value at its end,
     or the mean, minimum or maximum of the values within."""
     max_age: Seconds | None = None

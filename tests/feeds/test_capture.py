@@ -24,7 +24,7 @@ FRAMES = [(T + i * 1_000_003, ethernet(0x0800, ipv4(6, tcp(1000 + i, 80, payload
 def read(data: bytes, most: int = 4) -> tuple[list[tuple[int, int, int, int]], Tally]:
     """Time, link, captured and size of each frame."""
     tally = Tally()
-    out = []
+    out: list[tuple[int, int, int, int]] = []
     for batch in capture.read(io.BytesIO(data), "x.pcap", tally, most=most):
         out += zip(batch.time.tolist(), batch.link.tolist(), batch.captured.tolist(), batch.size.tolist(), strict=True)
     return out, tally

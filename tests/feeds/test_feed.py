@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from monitor import config
+from monitor.batch import RawRecord
 from monitor.cli import main
 from monitor.cli.feeding import Passes
 from monitor.config import loading
@@ -86,9 +87,7 @@ def test_a_packet_is_an_event_with_the_features_that_are_described(captured: Pat
     assert "sent 300 events to standard output" in result.stderr
 
 
-def _records(values: Sequence[bytes]) -> list[object]:
-    from monitor.batch import RawRecord
-
+def _records(values: Sequence[bytes]) -> list[RawRecord]:
     return [RawRecord("t", 0, n, -1, None, value) for n, value in enumerate(values)]
 
 

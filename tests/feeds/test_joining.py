@@ -95,7 +95,7 @@ def test_in_order_the_vectors_are_those_of_the_definition(found: list[tuple[floa
     found = sorted(found)
     joiner = join(a={"take": ["last", "mean"], "max_age": 25}, b={"take": ["minimum"]})
     got = dict(told(joiner.push(rows(*found)), joiner.end()))
-    for end in range(10, max(time for time, *_ in found) // 10 * 10 + 11, 10):
+    for end in range(10, int(found[-1][0]) // 10 * 10 + 11, 10):
         a = [(time, one) for time, one, _ in found if time < end and not isnan(one)]
         within = [np.float32(one) for time, one in a if time >= end - 10]
         b = [two for time, _, two in found if end - 10 <= time < end and not isnan(two)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.feeds.frames import HEAD, Fault, Tally, frames
 from monitor.feeds.packets import ARP, OTHER, Packets, decode
+from tests.feeds import hostile as hostile_packets
 from tests.feeds.made import ethernet, ipv4, ipv6, tcp, udp
 
 ports = st.integers(0, 65_535)
@@ -180,3 +181,9 @@ def test_both_directions_share_keys_and_differ_in_direction() -> None:
     assert keys.forward.tolist() == [True, False, True]
     assert keys.socket_forward.tolist() == [True, False, True]
     assert keys.host[0] == keys.host[2] != keys.host[1]
+
+
+def test_hostile_packets_are_packets_or_counted_and_no_vector_is_infinite() -> None:
+    found = hostile_packets.run(10_000)
+    assert found["packets"] > 1000
+    assert min(found[fault] for fault in (Fault.CUT_SHORT, Fault.MALFORMED, Fault.UNKNOWN_LINK)) > 0
