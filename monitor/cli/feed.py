@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.cli import INTERRUPTED, config_option, create_command
-from monitor.cli.feeding import Display, Passes, Sink, StandardOutput, Told, drive, rate
+from monitor.cli.feeding import Display, InputTopic, Passes, Sink, StandardOutput, Told, drive, rate
 from monitor.cli.stopping import stopping
 from monitor.config import Settings, loading
 from monitor.errors import MonitorError, UsageError
@@ -90,15 +90,20 @@ def feed(
         source = _source(stack, patterns, interface, mapping, settings, stop)
         sink: Sink = StandardOutput()
         if not stdout:
+            codec = settings.events.codec
+            if codec == "float32":
+                raise UsageError(
+                    "events.codec is float32, which has times of whole milliseconds, and no names",
+                    "Feed into a topic of json or msgpack.",
+                )
             _check_topic(settings, config)  # a topic that is missing is told before anything is read
-            sink = stack.enter_context(Feed(settings.kafka))
+            sink = InputTopic(stack.enter_context(Feed(settings.kafka)), settings.topics.input.name, codec)
         display = stack.enter_context(Display(source))
         wish.told = display.stopping
         try:
             drive(
                 iter(Passes(source, loop=loop, now=time.time() if now else None)),
                 sink,
-                settings.topics.input.name,
                 Pace.parse(pace),
                 told,
                 begin=begin,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from monitor.batch import RawRecord
 from monitor.feeds.pacing import Pace
 from monitor.feeds.sources import Source
 from monitor.feeds.vectors import Vectors, records
+from monitor.kafka.feed import Feed
 
 TOGETHER = 2000
 """Events of one call to the sink: what is in memory beside the source's own batch."""
@@ -25,16 +25,28 @@ _NAP = 0.2
 
 
 class Sink(Protocol):
-    def send(self, records: Sequence[RawRecord], /) -> None:
+    def send(self, vectors: Vectors, /) -> None:
         """Returns when they are safe; that it waits is the back pressure."""
 
 
 class StandardOutput:
     """NDJSON, one event a line."""
 
-    def send(self, records: Sequence[RawRecord], /) -> None:
-        sys.stdout.buffer.write(b"".join([(record.value or b"") + b"\n" for record in records]))
+    def send(self, vectors: Vectors, /) -> None:
+        sys.stdout.buffer.write(b"".join([(record.value or b"") + b"\n" for record in records(vectors, "")]))
         sys.stdout.buffer.flush()
+
+
+class InputTopic:
+    """Events on the input topic, in the codec that the service reads."""
+
+    def __init__(self, producer: Feed, topic: str, codec: Literal["json", "msgpack"]) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._codec = codec
+
+    def send(self, vectors: Vectors, /) -> None:
+        self._producer.send(list(records(vectors, self._topic, self._codec)))
 
 
 class Passes:
@@ -81,7 +93,6 @@ class Told:
 def drive(
     vectors: Iterator[Vectors],
     sink: Sink,
-    topic: str,
     pace: Pace,
     told: Told,
     *,
@@ -113,7 +124,7 @@ def drive(
                 time.sleep(min(_NAP, float(due[at]) - now))
                 continue
             until = min(ready, at + TOGETHER)
-            sink.send(list(records(here.part(at, until), topic)))
+            sink.send(here.part(at, until))
             told.sent += until - at
             told.seconds = time.monotonic() - start
             at = until

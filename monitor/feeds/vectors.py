@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -60,9 +61,9 @@ class Ascending:
         return np.array(found, np.float64) / (10**9 // STEP)
 
 
-def records(vectors: Vectors, topic: str) -> Iterator[RawRecord]:
+def records(vectors: Vectors, topic: str, codec: Literal["json", "msgpack"] = "json") -> Iterator[RawRecord]:
     """Each vector as an event record, keyed by its stream; the numbers have the digits that a float32 needs."""
-    encode = msgspec.json.Encoder().encode
+    encode = msgspec.json.Encoder().encode if codec == "json" else msgspec.msgpack.Encoder().encode
     digits = _digits(vectors.values)
     whole = not np.isnan(vectors.values).any()
     names = vectors.names
