@@ -21,7 +21,9 @@ from monitor.kafka.feed import Feed
 
 TOGETHER = 2000
 """Events of one call to the sink: what is in memory beside the source's own batch."""
-_NAP = 0.2
+_NAP = (0.01, 0.2)
+"""Shortest and longest wait for the next event, s: how late one may be, so that many go together; and how late a wish
+to stop is heard."""
 
 
 class Sink(Protocol):
@@ -121,7 +123,7 @@ def drive(
             ready = int(np.searchsorted(due, now, side="right"))
             if ready <= at:
                 progress(told)
-                time.sleep(min(_NAP, float(due[at]) - now))
+                time.sleep(min(max(float(due[at]) - now, _NAP[0]), _NAP[1]))
                 continue
             until = min(ready, at + TOGETHER)
             sink.send(here.part(at, until))

@@ -32,6 +32,7 @@ from monitor.feeds.damped import Damped
 from monitor.feeds.files import Mapping
 from monitor.feeds.pacing import Pace
 from monitor.feeds.vectors import Ascending, Vectors, records
+from monitor.model import artefact
 from tests.feeds.made import enhanced, ethernet, interface, ipv4, pcap, section, tcp
 from tests.integration.conftest import deploy, model  # noqa: F401  fixtures
 from tests.integration.running import Deployment
@@ -310,27 +311,57 @@ def test_names_and_units_of_all_features_are_known_to_training() -> None:
     )
 
 
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
 def test_on_the_topic_each_event_is_in_the_partition_of_its_stream(
     deploy: object,  # noqa: F811
     captured: Path,
+    codec: str,
 ) -> None:
     deployment: Deployment = deploy(partitions=3)  # type: ignore[operator]
+    deployment.write(events={"codec": codec})
     deployment.create_topics()
-    expected = feed(captured, "--stdout").stdout.splitlines()
     result = feed(captured, "-c", deployment.file)
     assert result.exit_code == 0, result.stderr
-    found = deployment.read(deployment.topics.input.name)
-    assert sorted(record.value.decode() for record in found) == sorted(expected)
+    found = sorted(deployment.read(deployment.topics.input.name), key=lambda record: (record.partition, record.offset))
+    names = [one.name for one in descriptions.of_packets(config.Feed().decays)]
+    on_topic = Decoder(names, loading.load(deployment.file).events).decode(found)
+    lines = feed(captured, "--stdout").stdout.splitlines()
+    printed = Decoder(names, config.Events()).decode(_records([line.encode() for line in lines]))
+    assert (len(on_topic.batch), on_topic.rejects) == (300, [])
     places: dict[str, set[int]] = {}
-    for record in sorted(found, key=lambda record: (record.partition, record.offset)):
+    for record in found:
         places.setdefault(record.key.decode(), set()).add(record.partition)
     assert all(len(partitions) == 1 for partitions in places.values())
-    decoder = Decoder(
-        [one.name for one in descriptions.of_packets(config.Feed().decays)], loading.load(deployment.file).events
-    )
-    decoded = decoder.decode(found)
-    assert (len(decoded.batch), decoded.rejects) == (300, [])
-    assert set(decoded.batch.stream) == set(places)
+    for stream in places:  # each stream whole, and in its order
+        here, there = (np.array([name == stream for name in batch.stream]) for batch in (on_topic.batch, printed.batch))
+        assert on_topic.batch.time[here].tolist() == printed.batch.time[there].tolist()
+        assert on_topic.batch.values[here].tobytes() == printed.batch.values[there].tobytes()
+
+
+def test_a_codec_whose_times_are_too_coarse_is_refused(captured: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("events: {codec: float32}\n")
+    result = feed(captured, "-c", tmp_path / "c.yaml")
+    assert "float32, which has times of whole milliseconds" in result.stderr
+    assert result.exit_code == 2
+
+
+def test_what_was_fed_is_learned_with_its_units(captured: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "c.yaml"
+    settings.write_text('training: {features: [{match: "flow.*_port", kind: category}]}\n')
+    for kind in ("packets", "flows"):
+        rows, out = tmp_path / f"{kind}.ndjson", tmp_path / kind
+        rows.write_text(feed(captured, "--stdout", "--vectors", kind, "--stream", "channel").stdout)
+        if kind == "flows":  # few flows in so short a capture: what is asked here is what they are called
+            lines = [json.loads(line) for line in rows.read_text().splitlines()]
+            many = [line | {"time": line["time"] + 1000 * turn} for turn in range(60) for line in lines]
+            rows.write_text("".join(json.dumps(line) + "\n" for line in many))
+        options = ["--window", 4, "--epochs", 1, "--hidden", 4, "-c", settings]
+        result = CliRunner().invoke(main, ["train", *map(str, (rows, "--out", out, *options))])
+        assert result.exit_code == 0, result.output
+        units = {one.name: one.unit for one in artefact.load(out).manifest.features}
+        described = descriptions.of_packets(config.Feed().decays) if kind == "packets" else descriptions.of_flows()
+        assert units == {one.name: one.unit for one in described if one.name in units}
+        assert "B" in units.values()
 
 
 def test_a_topic_that_is_missing_is_told_before_anything_is_read(deploy: object, captured: Path) -> None:  # noqa: F811
