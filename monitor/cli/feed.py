@@ -97,7 +97,7 @@ def feed(
                     "Feed into a topic of json or msgpack.",
                 )
             _check_topic(settings, config)  # a topic that is missing is told before anything is read
-            sink = InputTopic(stack.enter_context(Feed(settings.kafka)), settings.topics.input.name, codec)
+            sink = InputTopic(stack.enter_context(Feed(settings.kafka, large=True)), settings.topics.input.name, codec)
         display = stack.enter_context(Display(source))
         wish.told = display.stopping
         try:
