@@ -23,7 +23,8 @@ from rich.console import Console
 
 from monitor.batch import RawRecord
 from monitor.cli import main
-from monitor.cli.train import parse_time, stopping
+from monitor.cli.stopping import stopping
+from monitor.cli.train import parse_time
 from monitor.cli.training_progress import Display
 from monitor.errors import UsageError
 from monitor.feeds.files import read
@@ -224,7 +225,7 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
     said = io.StringIO()
 
     def interrupted_twice() -> None:
-        with stopping(Display(Console(file=said, width=200))) as stop:
+        with stopping(Display(Console(file=said, width=200)).stopping) as stop:
             assert not stop()
             signal.raise_signal(number)
             assert stop()

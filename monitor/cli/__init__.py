@@ -21,6 +21,7 @@ from monitor.errors import MonitorError, install_hint
 COMMANDS = {
     "train": ("monitor.cli.train:train", "Learn what is normal, from files or a topic."),
     "run": ("monitor.cli.run:run", "Serve: events in, incidents out, until stopped."),
+    "feed": ("monitor.cli.feed:feed", "Put captures, interfaces, sensors on the topic."),
     "replay": ("monitor.cli.replay:replay", "Print the alerts for a file; feed dead letters back."),
     "decode": ("monitor.cli.decode:decode", "Codes of a replay back to rows, and what that lost."),
     "sample": ("monitor.cli.sample:sample", "Draw synthetic normal windows from a model."),
@@ -53,10 +54,12 @@ def create_command(config: Path | str | None) -> str:
     return "monitor topics --create" + (f" -c {shlex.quote(str(config))}" if config else "")
 
 
-def _debug_option(*, hidden: bool) -> click.Option:
-    """The flag itself is looked up by `LazyGroup.invoke`, because a command that cannot be parsed has no context."""
+def _debug_option() -> click.Option:
+    """Hidden: the error that it is for names it. The flag is looked up by `LazyGroup.invoke`, as a command that cannot
+    be parsed has no context.
+    """
     return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, hidden=hidden, help="Show the traceback of an error."
+        ["--debug"], is_flag=True, expose_value=False, hidden=True, help="Show the traceback of an error."
     )
 
 
@@ -81,7 +84,7 @@ class LazyGroup(click.Group):
                 install_hint(_EXTRAS[missing]),
             ) from error
         if not any("--debug" in parameter.opts for parameter in command.params):
-            command.params.append(_debug_option(hidden=True))
+            command.params.append(_debug_option())
         return command
 
     def resolve_command(
@@ -150,7 +153,7 @@ Exit codes: 0 done, 1 failure, 2 bad usage or configuration, 130 Ctrl+C."""
 @click.group(
     cls=LazyGroup,
     help=_HELP,
-    params=[_debug_option(hidden=False)],
+    params=[_debug_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(__version__, prog_name="monitor", message="%(prog)s %(version)s")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,12 @@ from typing import Any
 import click
 
 from monitor.cli import config_option
+from monitor.cli.stopping import stopping
 from monitor.cli.training_progress import Display, print_summary
 from monitor.config import Settings, loading
 from monitor.config.strictyaml import scalar
 from monitor.errors import UsageError, install_hint
-from monitor.feeds import files
+from monitor.feeds import descriptions, files
 from monitor.feeds.history import series_from_records
 from monitor.feeds.table import Table, in_time_order
 from monitor.kafka import history
@@ -107,6 +106,7 @@ def train(
         display.note(note)
     named = _pairs("--unit", units)
     _check_units(named, table.features)
+    named = descriptions.units(table.features) | named
     _train(table, named, settings, out, display, reading=_reading(options), resume=resume)
 
 
@@ -140,7 +140,7 @@ def _train(
     resumed = kept.read() if resume else None
     if resumed is not None:
         display.note(f"going on after epoch {resumed.epochs}")
-    with stopping(display) as stop, display:
+    with stopping(display.stopping) as stop, display:
         trained = training.train(
             series,
             table.features,
@@ -162,26 +162,6 @@ def _train(
         display.note("it was stopped early: the same command with --resume goes on")
     else:
         kept.remove()
-
-
-@contextmanager
-def stopping(display: Display) -> Iterator[Any]:
-    """Yield a function that tells whether SIGINT or SIGTERM has come; a second one interrupts at once."""
-    asked = False
-
-    def handle(_signal: int, _frame: object) -> None:
-        nonlocal asked
-        asked = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-        display.stopping()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _settings(config_file: Path | None, sets: Sequence[str], options: Mapping[str, Any]) -> Settings:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from monitor.config.brokers import Kafka, Outputs, Sasl, Tls, Topics, TopicSpec
+from monitor.config.feeding import Feed, Flows, Join, Sensor
 from monitor.config.judging import Gates, Maintenance, Quality
 from monitor.config.learning import FeatureRule, Training
 from monitor.config.section import Count, Seconds, Section
@@ -22,8 +23,11 @@ __all__ = [
     "DeadLetters",
     "Events",
     "FeatureRule",
+    "Feed",
+    "Flows",
     "Gates",
     "Incidents",
+    "Join",
     "Kafka",
     "Log",
     "Maintenance",
@@ -33,6 +37,7 @@ __all__ = [
     "Recovery",
     "Sasl",
     "Section",
+    "Sensor",
     "Settings",
     "Severity",
     "Tls",
@@ -208,6 +213,7 @@ class Settings(Section):
     quality: Quality = Quality()
     recovery: Recovery = Recovery()
     training: Training = Training()
+    feed: Feed = Feed()
     web: Web = Web()
     log: Log = Log()
 

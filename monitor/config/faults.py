@@ -53,7 +53,7 @@ def sentence(error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         return _unknown(path)
     if kind == "literal_error":
-        return _choice(KEYS.get(path), value)
+        return _choice(KEYS.get(path), value, error["ctx"]["expected"])
     if kind not in _RULES:
         return "cannot be used" if is_secret(path) else error["msg"]
     rule = _RULES[kind](error.get("ctx", {}))
@@ -128,8 +128,9 @@ def _advice(kind: str, path: KeyPath, value: Any) -> str:
     return advice and f"; {advice}"
 
 
-def _choice(key: Key | None, value: Any) -> str:
-    choices = key.choices if key else ()
+def _choice(key: Key | None, value: Any, expected: str) -> str:
+    # inside a list there is no key: the choices are those that pydantic names
+    choices = key.choices if key else tuple(re.findall(r"'([^']*)'", expected))
     close = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
     either = choices + (("null",) if key and key.nullable else ())
     return f"must be {_or(either)}, not {shown(value)}" + (f"; did you mean {close[0]}?" if close else "")

@@ -11,7 +11,7 @@ import gzip
 import io
 import itertools
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,9 @@ def chunks(path: Path, separator: str | None = None) -> Iterator[Chunk]:
     """
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     try:
-        if suffix in CSV_SUFFIXES:
-            yield from _csv(path, separator)
-        elif suffix in NDJSON_SUFFIXES:
-            yield from _ndjson(path)
+        if suffix in CSV_SUFFIXES or suffix in NDJSON_SUFFIXES:
+            with _open(path) as file:
+                yield from lines(file, path, separator, csv_format=suffix in CSV_SUFFIXES)
         elif suffix in PARQUET_SUFFIXES:
             yield from _parquet(path)
         else:
@@ -89,6 +88,18 @@ def chunks(path: Path, separator: str | None = None) -> Iterator[Chunk]:
         ) from error
 
 
+def lines(
+    file: Iterable[str],
+    name: object,
+    separator: str | None = None,
+    *,
+    csv_format: bool,
+    pause: Callable[[], bool] = lambda: False,
+) -> Iterator[Chunk]:
+    """The rows of CSV or NDJSON lines; a chunk is shorter where `pause` says that the next line is not there yet."""
+    yield from _csv(name, iter(file), separator, pause) if csv_format else _ndjson(name, iter(file), pause)
+
+
 def _open(path: Path) -> io.TextIOBase:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
@@ -101,40 +112,39 @@ def sniff(header: str) -> str:
     return max(SEPARATORS, key=bare.count)
 
 
-def _csv(path: Path, separator: str | None) -> Iterator[Chunk]:
-    with _open(path) as file:
-        first = file.readline()
-        if not first.strip():
-            what = "the first line is empty" if first else "the file is empty"
-            raise MonitorError(f"{path}: {what}", "The first line must name the columns.")
-        delimiter = separator or sniff(first)
-        rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, skipinitialspace=True, strict=True)
-        try:
-            header = [name.strip() for name in next(rows)]
-            _check_header(path, header)
-            while True:
-                lines: list[int] = []
-                block: list[list[str]] = []
-                for row in rows:
-                    if not row:
-                        continue  # a blank line
-                    if len(row) != len(header):
-                        raise MonitorError(
-                            f"{path}, line {rows.line_num}: {len(row)} cells, but the header has {len(header)}",
-                            "Every line needs as many cells as the header; look for a stray or missing separator.",
-                        )
-                    lines.append(rows.line_num)
-                    block.append(row)
-                    if len(block) == CHUNK_ROWS:
-                        break
-                if not block:
-                    return
-                yield Chunk(lines, dict(zip(header, zip(*block, strict=True), strict=True)))
-        except csv.Error as error:
-            raise MonitorError(f"{path}, line {rows.line_num}: {error}", "Check the quotes on this line.") from error
+def _csv(name: object, file: Iterator[str], separator: str | None, pause: Callable[[], bool]) -> Iterator[Chunk]:
+    first = next(file, "")
+    if not first.strip():
+        what = "the first line is empty" if first else "the file is empty"
+        raise MonitorError(f"{name}: {what}", "The first line must name the columns.")
+    delimiter = separator or sniff(first)
+    rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        header = [column.strip() for column in next(rows)]
+        _check_header(name, header)
+        while True:
+            lines: list[int] = []
+            block: list[list[str]] = []
+            for row in rows:
+                if not row:
+                    continue  # a blank line
+                if len(row) != len(header):
+                    raise MonitorError(
+                        f"{name}, line {rows.line_num}: {len(row)} cells, but the header has {len(header)}",
+                        "Every line needs as many cells as the header; look for a stray or missing separator.",
+                    )
+                lines.append(rows.line_num)
+                block.append(row)
+                if len(block) == CHUNK_ROWS or pause():
+                    break
+            if not block:
+                return
+            yield Chunk(lines, dict(zip(header, zip(*block, strict=True), strict=True)))
+    except csv.Error as error:
+        raise MonitorError(f"{name}, line {rows.line_num}: {error}", "Check the quotes on this line.") from error
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _check_header(path: object, header: Sequence[str]) -> None:
     hint = "The first line must name the columns."
     if _looks_like_data(header):
         raise MonitorError(f"{path}, line 1: numbers where the column names should be", hint)
@@ -155,27 +165,38 @@ def _looks_like_data(header: Sequence[str]) -> bool:
     return len(set(header)) < len(header) or not all(name.isdigit() for name in header)
 
 
-def _ndjson(path: Path) -> Iterator[Chunk]:
+def _ndjson(name: object, file: Iterator[str], pause: Callable[[], bool]) -> Iterator[Chunk]:
     decode = msgspec.json.Decoder().decode
-    with _open(path) as file:
-        numbered = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-        while block := list(itertools.islice(numbered, CHUNK_ROWS)):
-            columns: dict[str, list[Any]] = {}
-            for row, (number, line) in enumerate(block):
-                try:
-                    value = decode(line)
-                except (msgspec.DecodeError, RecursionError) as error:
-                    raise MonitorError(
-                        f"{path}, line {number}: not JSON ({error})", "Every line must be one JSON object."
-                    ) from error
-                for name, cell in _flat(path, number, value).items():
-                    if name not in columns:
-                        columns[name] = [None] * len(block)
-                    columns[name][row] = cell
-            yield Chunk([number for number, _ in block], columns)
+    numbers: list[int] = []
+    block: list[dict[str, Any]] = []
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            try:
+                value = decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise MonitorError(
+                    f"{name}, line {number}: not JSON ({error})", "Every line must be one JSON object."
+                ) from error
+            numbers.append(number)
+            block.append(_flat(name, number, value))
+        if block and (len(block) == CHUNK_ROWS or pause()):
+            yield _together(numbers, block)
+            numbers, block = [], []
+    if block:
+        yield _together(numbers, block)
 
 
-def _flat(path: Path, line: int, value: object) -> dict[str, Any]:
+def _together(numbers: list[int], block: list[dict[str, Any]]) -> Chunk:
+    columns: dict[str, list[Any]] = {}
+    for row, values in enumerate(block):
+        for name, cell in values.items():
+            if name not in columns:
+                columns[name] = [None] * len(block)
+            columns[name][row] = cell
+    return Chunk(numbers, columns)
+
+
+def _flat(path: object, line: int, value: object) -> dict[str, Any]:
     """An event (`{"stream": .., "time": .., "features": {..}}`) or a flat object, as one flat object."""
     hint = 'Every line must be an event {"stream": .., "time": .., "features": {..}} or a flat object.'
     if not isinstance(value, dict):

@@ -17,6 +17,7 @@ from monitor.kafka.messages import Message
 from monitor.kafka.producer import Producer, RefusedSizeError
 
 _NO_TIMESTAMP = -1
+_LARGE = 2**18  # bytes before compression: a quarter of what a topic takes unless told otherwise
 _ABORT_SECONDS = 2.0
 _FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochError)
 
@@ -29,12 +30,15 @@ class Feed(AbstractContextManager["Feed"]):
     one can send nothing more (FencedError).
     """
 
-    def __init__(self, kafka: config.Kafka, transactional_id: str | None = None) -> None:
-        """Connects; raises UnavailableError where no broker answers, RefusedError where one says no."""
+    def __init__(self, kafka: config.Kafka, transactional_id: str | None = None, *, large: bool = False) -> None:
+        """Connects; with `large` batches, sending much costs less.
+
+        Raises UnavailableError where no broker answers, RefusedError where one says no.
+        """
         self._kafka = kafka
         self._id = transactional_id
         with self._translated("connecting the producer"):
-            self._producer = Producer(kafka, transactional_id)
+            self._producer = Producer(kafka, transactional_id, **({"batch_bytes": _LARGE} if large else {}))
 
     def send(self, records: Sequence[Record]) -> None:
         """Acknowledged, and committed, when this returns. A record without a timestamp (-1) gets the time of sending.

@@ -22,6 +22,7 @@ from monitor.kafka.connect import options
 from monitor.kafka.messages import Message
 
 _LARGEST_REQUEST = 16 * 2**20
+_BATCH_BYTES = 2**14  # before compression
 _ABORTABLE = (TransactionState.IN_TRANSACTION, TransactionState.ABORTABLE_ERROR)
 
 TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
@@ -41,7 +42,9 @@ class Producer:
     `deadline` is a time of `time.monotonic`.
     """
 
-    def __init__(self, settings: config.Kafka, transactional_id: str | None) -> None:
+    def __init__(
+        self, settings: config.Kafka, transactional_id: str | None, *, batch_bytes: int = _BATCH_BYTES
+    ) -> None:
         """Connects. With a transactional id, ends whatever an earlier producer of that id left open, and fences it."""
         transactional = {
             "transactional_id": transactional_id,
@@ -56,6 +59,7 @@ class Producer:
                 enable_idempotence=True,
                 compression_type="gzip",
                 linger_ms=0 if transactional_id else 5,
+                batch_size=batch_bytes,
                 max_request_size=_LARGEST_REQUEST,
                 max_block_ms=round(settings.publish_timeout * 1000),
                 request_timeout_ms=round(settings.publish_timeout * 500),
