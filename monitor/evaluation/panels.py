@@ -124,7 +124,7 @@ def _stream(series: Series, rows: Rows, fired: Sequence[Fired], label: Bool | No
     height, lane = 128, 9
     known = rows.score[np.isfinite(rows.score)]
     name = f"{series.stream} (partition {series.partition})" if several else series.stream
-    faults = sum(one.kind == "data_quality" for one in fired)
+    faults = sum(one.kind != "anomaly" for one in fired)
     facts = [plural(len(fired) - faults, "incident")]
     facts += [f"{plural(faults, 'fault')} of the data"] if faults else []
     if not len(known):
@@ -160,14 +160,14 @@ def _incident(one: Fired, axis: Axis, lane: int) -> Html:
     begin = float(axis.at(one.started_at))
     end = 1.0 if one.ended_at is None else float(axis.at(one.ended_at))
     told = f"{one.severity}, peak {significant(one.score)}, since {moment(one.started_at)}, lasted {lasted(one)}"
-    if one.kind == "data_quality":
+    if one.kind != "anomaly":
         return charts.band(begin, end, 0, lane, "fault", one.summary)
     return charts.band(begin, end, 0, lane, one.severity, told)
 
 
 def _most(fired: Sequence[Fired], most: int) -> list[Fired]:
-    chosen = sorted(fired, key=lambda one: (one.kind == "data_quality", -one.score))[:most]
-    return sorted(chosen, key=lambda one: (one.kind != "data_quality", one.started_at))  # anomalies over faults
+    chosen = sorted(fired, key=lambda one: (one.kind != "anomaly", -one.score))[:most]
+    return sorted(chosen, key=lambda one: (one.kind == "anomaly", one.started_at))  # anomalies over faults
 
 
 def _overlap(spans: Int64, begin: int, end: int) -> int:
