@@ -26,17 +26,17 @@ from monitor.batch import Batch, Float64, Int64, Scores, Windows
 from monitor.drift import Drifts
 from monitor.incident_state import Incident, Point
 from monitor.incidents import Incidents, Told
-from monitor.level import Running, ratios
-from monitor.level_state import Course, Level
+from monitor.level import Course, ratios
+from monitor.level_state import Level, Shift
 from monitor.levels import Key, Levels, Prior
 from monitor.windows import Step
 
 Bools = NDArray[np.bool_]
 
-RECENT = 8
-"""Windows that the level of an absorbed shift is the mean of."""
 SETTLED = 3
 """Windows in a row that must be normal at a level before it is taken: each is compared with those before it alone."""
+STEADY = 0.5
+"""And for so much of the time after which a shift is absorbed: longer than what only looks steady for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,8 @@ class Adaptation:
     def parts(self, batch: Batch, step: Step, scores: Scores, phase: Float64) -> Iterator[Part]:
         """Cuts a step, as said above; `phase` is by slot. The first part has the departures."""
         windows = step.windows
-        self._levels.leave((gone.partition, gone.stream) for gone in step.departures)
+        for gone in step.departures:
+            self._levels.leave((gone.partition, gone.stream), int(batch.offset[gone.row]))
         self._levels.meet(batch, windows)
         due = self._due(batch, windows, phase)
         start, returns = 0, step.returns
@@ -158,7 +159,7 @@ class Adaptation:
         level = self._levels.made(key)
         level.course = None
         keep = 0.5 ** ((point.time - level.learned) / self._half_life)
-        (level.shift or level.own).learn(ratio, enters, keep)
+        (level.own if level.shift is None else level.shift.errors).learn(ratio, enters, keep)
         level.learned = point.time
         if level.shift is not None:
             own = level.own.shrunk(self._prior.windows, self._prior.limit)
@@ -185,16 +186,21 @@ class Adaptation:
         level = self._levels.made(key)
         course = level.course
         if course is None or course.began != incident.started.offset:
-            course = level.course = Course(incident.started.offset, Running.empty(len(ratio)))
-        elif self._levels.error_at(scores.feature_error[i], course.errors.mean.astype(np.float64)) <= self._threshold:
-            course.settled += 1
+            course = level.course = Course.empty(incident.started.offset, len(ratio))
+            keep = 0.0
         else:
-            course.settled = 0
-        course.errors.follow(ratio, RECENT)
+            now = course.errors.mean.astype(np.float64) + course.margin(self._prior.spread)
+            fits = self._levels.error_at(scores.feature_error[i], now) <= self._threshold
+            course.settled = course.settled + 1 if fits else 0
+            course.since = point.time if course.settled <= 1 else course.since
+            keep = 0.5 ** ((point.time - level.changed.time) / self._absorb_after)
+        course.follow(ratio, keep)
         told: list[Told] = []
-        if course.settled >= SETTLED and point.time - incident.started.time >= self._absorb_after:
+        old = point.time - incident.started.time >= self._absorb_after
+        steady = course.settled >= SETTLED and point.time - course.since >= STEADY * self._absorb_after
+        if old and steady:
             told.append(Told(self._incidents.absorb(key, point), point.row))
-            level.shift, level.course, level.home = course.errors, None, 0
+            level.shift, level.course, level.home = Shift(course.errors, course.margin(self._prior.spread)), None, 0
             level.learned = point.time
         return told + self._change(key, slot, level, point)
 

@@ -110,7 +110,8 @@ def _prior(rules: config.Adaptation, manifest: Manifest, gates: Gates) -> Prior:
         )
     windows = rules.prior_windows or typical.prior_windows or _PRIOR_WINDOWS
     log_error = np.array(typical.log_error, np.float64)
-    return Prior(log_error, windows, rules.limit, gates.counts, manifest.scoring.over_features == "max")
+    spread = float(np.sqrt(typical.within))
+    return Prior(log_error, windows, rules.limit, spread, gates.counts, manifest.scoring.over_features == "max")
 
 
 def _bounds(manifest: Manifest, gates: Gates) -> tuple[Float64, Float64]:

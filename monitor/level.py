@@ -25,6 +25,9 @@ LEAST = 0.1
 """Of the usual error in training. The same floor as a channel's unit has there."""
 STEP = log(3)
 """The furthest that one window counts from what is known."""
+SPREADS = 1.0
+"""What a level is raised by where the errors of its windows spread more than usual, in deviations beyond the usual one:
+the threshold has room for that one alone."""
 
 
 @dataclass(slots=True)
@@ -45,13 +48,6 @@ class Running:
         self.mean = np.where(enters, mean + (bounded - mean) / weight, self.mean).astype(np.float32)
         self.weight = np.where(enters, weight, self.weight).astype(np.float32)
 
-    def follow(self, ratio: Float64, most: float) -> None:
-        """The same without bound: the mean of about the `most` newest windows."""
-        weight = np.minimum(self.weight.astype(np.float64) + 1, most)
-        mean = self.mean.astype(np.float64)
-        self.mean = (mean + (ratio - mean) / weight).astype(np.float32)
-        self.weight = weight.astype(np.float32)
-
     def trust(self, prior: float) -> Float64:
         """(F,) 0 where nothing is known, 1 where the fleet does not count any more."""
         weight = self.weight.astype(np.float64)
@@ -60,6 +56,36 @@ class Running:
     def shrunk(self, prior: float, limit: float) -> Float64:
         """(F,) the logarithm of the stream's level over training's, within that of `limit` and its inverse."""
         return np.asarray(np.clip(self.trust(prior) * self.mean, -log(limit), log(limit)), np.float64)
+
+
+@dataclass(slots=True)
+class Course:
+    """The same of the errors in an open anomaly, without bound, and how far they spread."""
+
+    began: int  # offset of the anomaly's first event
+    errors: Running
+    variance: Float32  # (F,) of the logarithms
+    settled: int = 0  # windows in a row that would have been normal at the level of those before
+    since: float = 0.0  # time of the first of them, s since the Unix epoch
+
+    @classmethod
+    def empty(cls, began: int, features: int) -> Course:
+        return cls(began, Running.empty(features), np.zeros(features, np.float32))
+
+    def follow(self, ratio: Float64, keep: float) -> None:
+        """Takes the logarithms (F,) of one window; `keep` is what is left of the old.
+
+        The variance is that of West, "Updating mean and variance estimates: an improved method" (CACM 22, 1979).
+        """
+        weight = keep * self.errors.weight.astype(np.float64) + 1
+        away = ratio - self.errors.mean
+        self.errors.mean = (self.errors.mean + away / weight).astype(np.float32)
+        self.errors.weight = weight.astype(np.float32)
+        self.variance = ((1 - 1 / weight) * (self.variance + away**2 / weight)).astype(np.float32)
+
+    def margin(self, usual: float) -> Float32:
+        """(F,) what to put upon the mean where the errors spread more than the deviation `usual`."""
+        return np.asarray(SPREADS * np.maximum(0, np.sqrt(self.variance) - usual), np.float32)
 
 
 def ratios(feature_error: Float32, typical: Float64) -> Float64:

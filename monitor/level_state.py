@@ -11,18 +11,17 @@ import numpy as np
 
 from monitor.batch import Float32, Float64
 from monitor.incident_state import NEVER, Point, UnreadableStateError
-from monitor.level import Running
+from monitor.level import Course, Running
 
 _VERSION = 1
 
 
 @dataclass(slots=True)
-class Course:
-    """The errors of an open anomaly."""
+class Shift:
+    """A shift that was absorbed."""
 
-    began: int  # offset of the anomaly's first event
     errors: Running
-    settled: int = 0  # windows in a row that would have been normal at the level of those before
+    margin: Float32  # (F,) upon their mean: their spread at the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Level:
     """What is learned of one stream."""
 
     own: Running  # the usual errors
-    shift: Running | None = None  # since a shift was absorbed: takes the place of `own`, which stands still
+    shift: Shift | None = None  # since one was absorbed: takes the place of `own`, which stands still
     home: int = 0  # windows in a row that would be normal without that shift
     changed: Point = NEVER  # the newest event that changed any of this
     learned: float = -inf  # time of the newest event that changed the usual errors
@@ -60,11 +59,13 @@ class Level:
 
     def log(self, prior: float, limit: float) -> Float64:
         """(F,) the logarithm of what is usual over what is usual in training."""
-        return self.own.shrunk(prior, limit) if self.shift is None else self.shift.mean.astype(np.float64)
+        if self.shift is None:
+            return self.own.shrunk(prior, limit)
+        return self.shift.errors.mean.astype(np.float64) + self.shift.margin
 
     def trust(self, prior: float) -> Float64:
         """(F,) how far this is known, 0 to 1."""
-        return (self.own if self.shift is None else self.shift).trust(prior)
+        return (self.own if self.shift is None else self.shift.errors).trust(prior)
 
 
 _Spot = tuple[float, int]  # time, offset
@@ -76,7 +77,9 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 class _Course(msgspec.Struct, array_like=True):
     began: int
     errors: _Running
+    variance: bytes
     settled: _Count
+    since: float
 
 
 class _Drift(msgspec.Struct, array_like=True):
@@ -92,7 +95,7 @@ class _Drift(msgspec.Struct, array_like=True):
 class _Level(msgspec.Struct, array_like=True):
     version: int
     own: _Running
-    shift: _Running | None
+    shift: tuple[_Running, bytes] | None
     home: _Count
     changed: _Spot
     learned: float
@@ -111,12 +114,14 @@ def pack(level: Level) -> bytes:
         _Level(
             _VERSION,
             _packed(level.own),
-            None if level.shift is None else _packed(level.shift),
+            None if level.shift is None else (_packed(level.shift.errors), _bytes(level.shift.margin)),
             level.home,
             _spot(level.changed),
             level.learned,
             level.stirred,
-            None if course is None else _Course(course.began, _packed(course.errors), course.settled),
+            None
+            if course is None
+            else _Course(course.began, _packed(course.errors), _bytes(course.variance), course.settled, course.since),
             None
             if drift is None
             else _Drift(
@@ -143,17 +148,18 @@ def unpack(value: bytes) -> Level:
     course, drift = packed.course, packed.drift
     level = Level(
         _running(packed.own),
-        None if packed.shift is None else _running(packed.shift),
+        None if packed.shift is None else Shift(_running(packed.shift[0]), _column(packed.shift[1])),
         packed.home,
         Point(-1, *packed.changed),
         packed.learned,
         packed.stirred,
-        None if course is None else Course(course.began, _running(course.errors), course.settled),
+        None if course is None else _course(course),
         None if drift is None else _drift(drift),
     )
     features = len(level.own.mean)
-    others = [level.shift, None if level.course is None else level.course.errors]
-    if any(other is not None and len(other.mean) != features for other in others):
+    columns = [] if level.shift is None else [level.shift.errors.mean, level.shift.margin]
+    columns += [] if level.course is None else [level.course.errors.mean, level.course.variance]
+    if any(len(column) != features for column in columns):
         raise UnreadableStateError("its levels are not of one length")
     if level.drift is not None and any(place >= features for place in level.drift.features):
         raise UnreadableStateError("it drifts in a feature that it has not")
@@ -168,22 +174,36 @@ def _drift(packed: _Drift) -> Drift:
     return Drift(started, places, Farthest(packed.score, packed.time), last, packed.told_at, packed.limit)
 
 
+def _course(packed: _Course) -> Course:
+    variance = _column(packed.variance)
+    if (variance < 0).any():
+        raise UnreadableStateError("its variance is below zero")
+    return Course(packed.began, _running(packed.errors), variance, packed.settled, packed.since)
+
+
 def _spot(point: Point) -> _Spot:
     return point.time, point.offset
 
 
 def _packed(running: Running) -> _Running:
-    return running.mean.astype("<f4").tobytes(), running.weight.astype("<f4").tobytes()
+    return _bytes(running.mean), _bytes(running.weight)
 
 
 def _running(packed: _Running) -> Running:
-    if len(packed[0]) != len(packed[1]) or len(packed[0]) % 4:
-        raise UnreadableStateError("its columns are not of one length")
     mean, weight = map(_column, packed)
-    if not (np.isfinite(mean).all() and np.isfinite(weight).all() and (weight >= 0).all()):
-        raise UnreadableStateError("its levels are no numbers")
+    if len(mean) != len(weight) or (weight < 0).any():
+        raise UnreadableStateError("its weights do not fit its levels")
     return Running(mean, weight)
 
 
+def _bytes(column: Float32) -> bytes:
+    return column.astype("<f4").tobytes()
+
+
 def _column(value: bytes) -> Float32:
-    return np.frombuffer(value, "<f4").astype(np.float32)
+    if len(value) % 4:
+        raise UnreadableStateError("a column is cut off")
+    column = np.frombuffer(value, "<f4").astype(np.float32)
+    if not np.isfinite(column).all():
+        raise UnreadableStateError("its levels are no numbers")
+    return column

@@ -25,6 +25,7 @@ class Prior:
     typical: Float64  # (F,) mean logarithm of the errors of normal windows in training
     windows: float  # of a stream that weigh as much
     limit: float  # of what is learned, and its inverse
+    spread: float  # usual deviation of the logarithm of one window's error from its stream's mean
     counts: NDArray[np.bool_]  # (F,) whether a feature contributes to the score
     largest: bool = False  # whether a window's error is the largest of its features', not their mean
 
@@ -125,29 +126,29 @@ class Levels:
                 self._slotless.discard(key)
                 self._attach(key, slot)
 
-    def leave(self, keys: Iterable[Key]) -> None:
-        """These streams have left their slots. What is known of them stays until it is dropped."""
-        for key in keys:
-            slot = self._slots.pop(key, None)
-            if slot is not None:
-                self._own[slot] = False
-            if key in self._levels:
-                self._slotless.add(key)
+    def leave(self, key: Key, offset: int) -> None:
+        """A stream leaves its slot before the event at `offset`.
 
-    def forget(self, key: Key) -> Level | None:
-        """Drops what is known of a stream, and gives it."""
-        self.leave([key])
+        What is newer than that is of a stream that came back since, and is read again: it waits for it. What is older
+        stays until it is forgotten, because what is open has yet to be closed.
+        """
+        self._detach(key)
+        level = self._levels.get(key)
+        if level is not None and level.changed.offset >= offset:
+            self._slotless.add(key)
+
+    def forget(self, key: Key) -> None:
+        """Drops what is known of a stream."""
+        self._detach(key)
         self._slotless.discard(key)
-        level = self._levels.pop(key, None)
-        if level is not None:
+        if self._levels.pop(key, None) is not None:
             self.changed.add(key)
-        return level
 
     def drop(self, partition: int) -> None:
         """Forgets a partition that moved to another member."""
         mine = [key for key in self._levels if key[0] == partition]
-        self.leave(mine)
         for key in mine:
+            self._detach(key)
             del self._levels[key]
         self._slotless.difference_update(mine)
         self.changed = {key for key in self.changed if key[0] != partition}
@@ -170,6 +171,11 @@ class Levels:
             if slot >= 0 and (partition, stream) in self._levels:
                 self._slotless.discard((partition, stream))
                 self._attach((partition, stream), slot)
+
+    def _detach(self, key: Key) -> None:
+        slot = self._slots.pop(key, None)
+        if slot is not None:
+            self._own[slot] = False
 
     def _attach(self, key: Key, slot: int) -> None:
         if slot >= len(self._own):

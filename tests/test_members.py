@@ -34,7 +34,7 @@ from tests.faulty import KINDS, Careful, faulty, sections
 from tests.test_adaptation import RULES, Learning
 from tests.test_pipeline import CARELESS, START, Last, pipeline, record
 
-SEEDS = (*range(13), 24, 40)  # the last two have found something; more of them take about 0.2 s each
+SEEDS = (*range(13), 24, 40, 101)  # the last three have found something; more of them take about 0.2 s each
 TURNS = 4000  # until a schedule without faults must have come to its end
 
 _PLACE = ("monitor-partition", "monitor-offset")  # headers of a dead letter
@@ -193,11 +193,12 @@ class World:
             monkeypatch.setattr(f"monitor.{module}.time", self.clock)
         monkeypatch.setattr("monitor.resume._SPACING", random.choice([1, 1, 5, 1000]))
         monkeypatch.setattr("monitor.resume._LOOK_EVERY", random.choice([1, 1, 10, 1000]))
-        models = {"plain": Last, "faulty": lambda: Careful(random.choice([3, 8])), "adapting": Learning}
-        self._model: Last = models[kind]()
-        checks = sections() if kind == "faulty" else {"quality": CARELESS}
-        if kind == "adapting":
-            checks["adaptation"] = RULES
+        self._model: Last = Last()
+        checks: dict[str, Any] = {"quality": CARELESS}
+        if kind == "faulty":
+            self._model, checks = Careful(random.choice([3, 8])), sections()
+        elif kind == "adapting":
+            self._model, checks = Learning(), {"quality": CARELESS, "adaptation": RULES}
         self.settings = config.Settings.model_validate(checks | _sections(random, delivery))
         self.broker = ListBroker(random.randint(1, 3))
         names = [f"s{number}" for number in range(random.randint(2, 7))]

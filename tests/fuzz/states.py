@@ -21,8 +21,8 @@ from monitor.incident_state import (
     Trouble,
     UnreadableStateError,
 )
-from monitor.level import Running
-from monitor.level_state import Course, Drift, Farthest, Level
+from monitor.level import Course, Running
+from monitor.level_state import Drift, Farthest, Level, Shift
 from tests.fuzz.target import demand
 
 MAKER = Maker("m" * 12, "c" * 12)
@@ -94,7 +94,8 @@ def seeds() -> list[bytes]:
     made = [incident_state.to_bytes(loud, MAKER) for loud in louds]
     own = Running(np.array([0.5, -0.0], np.float32), np.array([3.5, 0], np.float32))
     drift = Drift(point, (1,), Farthest(1.5, 1.7e9), point, 1.7e9, 3.0)
-    level = Level(own, own, 1, point, 1.7e9, 1.7e9, Course(12, own, 2), drift)
+    course = Course(12, own, own.weight, 2, 1.7e9)
+    level = Level(own, Shift(own, own.mean), 1, point, 1.7e9, 1.7e9, course, drift)
     made += [incident_state.to_bytes(louds[0], MAKER, level_state.pack(one)) for one in (Level(own), level)]
     severity = made[3].rindex(b"\x01\x03\xcb")  # that of "major", and the normal scores behind it
     found = [  # by the fuzzer: a severity counted from the end, and nesting in what a later version may add
