@@ -73,7 +73,8 @@ def _fault(alert: Alert, cause: Cause, detail: str) -> str:
 
 def _drift(alert: Alert) -> str:
     names = ", ".join(f"{feature.name} {feature.observed:.3g} times" for feature in alert.features)
-    return f"the usual error has moved away from training's: {names or 'none any more'}; retraining is due"
+    due = "" if alert.status == "closed" else "; retraining is due"
+    return f"the usual error is not training's any more{': ' if names else ''}{names}{due}"
 
 
 def _percent(share: float) -> str:

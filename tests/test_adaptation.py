@@ -28,7 +28,7 @@ from tests.test_recovery import Log
 USUAL = 0.2
 """What an error of `Learning` is in training."""
 DAY = 86_400.0
-RULES = {
+RULES: dict[str, Any] = {
     "enabled": True,
     "half_life": 30,
     "prior_windows": 1,
@@ -144,8 +144,8 @@ def test_whoever_takes_over_goes_on_to_the_byte(
 
 # What a shift, a drift and a new stream lead to.
 
-SLOW = {"enabled": True, "half_life": 3 * DAY, "prior_windows": 10, "absorb_after": DAY, "drift_factor": 3}
-MINUTE = {"windows": {"max_gap": 3600, "idle_timeout": 7200}, "adaptation": SLOW}
+SLOW: dict[str, Any] = {"enabled": True, "half_life": 3 * DAY, "prior_windows": 10, "absorb_after": DAY, "drift_factor": 3}
+MINUTE: dict[str, dict[str, Any]] = {"windows": {"max_gap": 3600, "idle_timeout": 7200}, "adaptation": SLOW}
 """For events a minute apart, as `Learning(60.0)` knows them."""
 
 
@@ -204,7 +204,7 @@ def test_what_was_absorbed_is_forgotten_when_the_stream_is_as_before() -> None:
 def test_without_the_setting_nothing_is_learned_and_nothing_is_different() -> None:
     """Down to the digest of the settings, by which alerts name them."""
     feed = minutes([NORMAL] * 100 + [SHIFTED] * 100 + [NORMAL] * 100)
-    off = {"windows": MINUTE["windows"], "adaptation": {"enabled": False, "half_life": 5.0}}
+    off: dict[str, dict[str, Any]] = {"windows": MINUTE["windows"], "adaptation": {"enabled": False, "half_life": 5.0}}
     outcomes = [learning(Learning(60.0), **sections).process(feed) for sections in (off, off | {"adaptation": {}})]
     one, other = ([alert.to_bytes() for alert in outcome.alerts] for outcome in outcomes)
     assert one == other
