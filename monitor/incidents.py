@@ -138,7 +138,7 @@ class Incidents:
             raise ValueError(f"{key} has no open anomaly")
         self._changed.add(key)
         if loud.quiet:
-            self._forget(key)
+            self._forget(key, point)
         return self.teller.anomaly(key, incident, "closed", point, "absorbed")
 
     def update(
@@ -182,6 +182,7 @@ class Incidents:
             point = Point(row, float(batch.time[row]), int(batch.offset[row]))
             if point.offset <= loud.heard.offset:
                 continue  # read again, and told before: with at-least-once delivery state may be newer than the offsets
+            was_quiet = loud.quiet  # one that was restored, because it is known to have been heard
             told.extend(Told(alert, row) for alert in self._troubles.step(key, loud, point, findings.get(i, ())))
             peak = None
             if anomalous[i]:
@@ -193,7 +194,7 @@ class Incidents:
             told.extend(self._step(key, loud, point, peak if peak is not None and peak.score > 1 else None))
             self._changed.add(key)
             if loud.quiet:
-                self._forget(key)
+                self._forget(key, None if was_quiet else point)
             self._followed[windows.slot[i]] = key in self._loud
         for back in waiting:
             told.extend(self._come_back(batch, back))
@@ -269,11 +270,12 @@ class Incidents:
         else:
             streams.discard(key[1])
 
-    def _forget(self, key: Key) -> None:
-        """It is quiet from now on."""
+    def _forget(self, key: Key, stirred: Point | None = None) -> None:
+        """It is quiet; `stirred` is the newest event at which it was not."""
+        if stirred is not None:
+            self._levels.stir(key, stirred)
         self._changed.add(key)
-        self._gone[key] = heard = self._loud.pop(key).heard
-        self._levels.stir(key, heard)
+        self._gone[key] = self._loud.pop(key).heard
 
     def restore(self, partition: int, states: Mapping[str, bytes], offset: int) -> Restored:
         """Puts back what `changes` gave, by stream, before the record at `offset` is judged.

@@ -144,8 +144,17 @@ def test_whoever_takes_over_goes_on_to_the_byte(
 
 # What a shift, a drift and a new stream lead to.
 
-SLOW: dict[str, Any] = {"enabled": True, "half_life": 3 * DAY, "prior_windows": 10, "absorb_after": DAY, "drift_factor": 3}
-MINUTE: dict[str, dict[str, Any]] = {"windows": {"max_gap": 3600, "idle_timeout": 7200}, "adaptation": SLOW}
+SLOW: dict[str, Any] = {
+    "enabled": True,
+    "half_life": 3 * DAY,
+    "prior_windows": 10,
+    "absorb_after": DAY,
+    "drift_factor": 3,
+}
+MINUTE: dict[str, dict[str, Any]] = {
+    "windows": {"max_gap": 3600, "idle_timeout": 7200},
+    "adaptation": SLOW,
+}
 """For events a minute apart, as `Learning(60.0)` knows them."""
 
 
