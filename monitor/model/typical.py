@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monitor.batch import Float32, Int64
+from monitor.batch import Float32, Float64, Int64
 from monitor.level import ratios
 from monitor.model.manifest import Typical
 
@@ -16,6 +17,16 @@ def apart(first: Int64, window: int) -> Int64:
     """Of windows that begin at the rows `first` (n,), ascending, those that share no row; all of a few."""
     chosen = first[np.flatnonzero(np.diff(first // window, prepend=-1))]
     return chosen if len(chosen) >= FEW else first
+
+
+def calm(error: Float32 | Float64, threshold: float, after: int) -> NDArray[np.bool_]:
+    """(n,) which of windows in a row have no error (n,) above the threshold, nor any of the `after` before them.
+
+    Only such windows enter a level, so only they may say what is usual: else a level would be found too low where the
+    budget is large and many normal windows are anomalous.
+    """
+    above = np.convolve(error > threshold, np.ones(after + 1))[: len(error)] > 0.5
+    return np.asarray(~above, np.bool_) if (~above).sum() >= FEW else np.ones(len(error), np.bool_)
 
 
 def typical(feature_error: Float32, stream: Int64) -> Typical:
