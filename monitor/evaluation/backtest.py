@@ -86,7 +86,7 @@ class Backtest:
 
     @property
     def anomalies(self) -> tuple[Fired, ...]:
-        """Incidents without the faults of the data: what scores and labels speak of."""
+        """Incidents without drifts and the faults of the data: what scores and labels speak of."""
         return tuple(one for one in self.fired if one.kind == "anomaly")
 
     @property
