@@ -1,7 +1,7 @@
 """Slow change, learned while it flows: which windows may enter a stream's level, and when a shift becomes the level.
 
 Once in each span of T usual intervals a stream's window may enter: the first one whose closing event is in the span, so
-that windows do not share events. Spans are counted in event time and begin at another moment for each stream, as
+that at the usual pace windows do not share events. Spans are counted in event time and begin at another moment for each stream, as
 those of `windows.stride`; whether a window is due follows from its event and the one before it, and nothing is known
 of a span that is not over. So there is nothing to lose in a crash but what the state topic holds.
 

@@ -96,9 +96,11 @@ class Levels:
 
         The error stays what it is of the features' errors: their mean, or the largest.
         """
+        if self._prior is None:
+            return scores
         inside = slot < len(self._own)
         rows = np.flatnonzero(inside)[self._own[slot[inside]]]
-        if self._prior is None or not len(rows):
+        if not len(rows):
             return scores
         whole = scores.feature_error[rows]
         part = np.minimum(whole.astype(np.float64) / self._factor[slot[rows]], _LARGEST).astype(np.float32)

@@ -12,16 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import config
+from monitor import config, detector
 from monitor.alerts import Alert
 from monitor.assembly import assemble
-from monitor.batch import Outcome, RawRecord
+from monitor.batch import Float32, Outcome, RawRecord
+from monitor.detector import OnnxDetector
 from monitor.errors import ConfigError
+from monitor.evaluation import backtest
+from monitor.evaluation.words import other_kinds
 from monitor.incident_state import from_bytes
 from monitor.level import LEAST
 from monitor.level_state import Level, unpack
 from monitor.model.manifest import Typical
 from monitor.pipeline import Pipeline
+from tests import models
 from tests.test_pipeline import CARELESS, FEATURES, START, Last, by_partition, feeds, interleaved, record, totals
 from tests.test_recovery import Log
 
@@ -390,3 +394,69 @@ def test_what_a_few_streams_of_training_say_of_all_is_bounded() -> None:
         return Typical(log_error=(0.0,), within=within, between=between).prior_windows
 
     assert [prior(0.2, 0.1), prior(1.0, 0.0), prior(0.0, 1.0), prior(1.0, None)] == [2.0, 100.0, 1.0, None]
+
+
+def test_a_backtest_learns_as_the_service_does_and_keeps_drifts_apart() -> None:
+    settings = config.Settings.model_validate({"quality": CARELESS} | MINUTE)
+    feed = minutes([NORMAL] * 200 + [SHIFTED] * (2 * A_DAY))
+    found = backtest.run(settings, Learning(60.0), [feed[:700], feed[700:]])
+    assert [(one.kind, one.reason, one.open) for one in found.fired] == [
+        ("anomaly", "absorbed", False),
+        ("drift", None, True),
+    ]
+    assert [one.kind for one in found.anomalies] == ["anomaly"]
+    assert other_kinds(found.fired) == ("1 drift",)
+    score = found.series[0].score
+    assert np.nanmax(score[-1000:]) <= 1 < np.nanmax(score)
+
+
+# A real model.
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> OnnxDetector:
+    folder = models.tiny_artefact(tmp_path_factory.mktemp("learned") / "model")
+    found = detector.load(folder, config.Model(path=folder))
+    assert isinstance(found, OnnxDetector)
+    return found
+
+
+def waving(real: OnnxDetector, values: Float32, cuts: Sequence[int] = ()) -> list[Outcome]:
+    """What the service says of a stream of such rows, one a second; a shift may last five minutes."""
+    sections = {
+        "adaptation": {"enabled": True, "half_life": 2000, "absorb_after": 300},
+        "quality": {"stuck": False},
+        "incidents": {"update_every": 10_000},
+    }
+    made = []
+    for i, row in enumerate(values.tolist()):
+        features = dict(zip(models.FEATURES, row, strict=True))
+        value = json.dumps({"stream": "s", "time": START + i, "features": features}).encode()
+        made.append(RawRecord("events", 0, i, int((START + i) * 1000), b"s", value))
+    return cut(assemble(config.Settings.model_validate(sections), real), made, cuts)
+
+
+@pytest.mark.parametrize("size", [0.4, 2.0, 6.0])
+def test_a_shift_of_a_real_model_is_one_incident_whatever_its_size_and_other_features_still_tell(
+    real: OnnxDetector, size: float
+) -> None:
+    """Its errors come and go with a season of 75 s, within which a few windows look steady."""
+    values = models.waves(3000, 3, seed=5)
+    values[1000:, 1] += size
+    values[2200:2230, 0] += 4
+    found = waving(real, values)
+    assert steps(told(found)) == [("opened", None), ("closed", "absorbed"), ("opened", None), ("closed", "recovered")]
+    _, absorbed, later, _ = (alert for alert in told(found) if alert.status != "updated")
+    assert 1300 <= absorbed.time.timestamp() - START <= 1320
+    assert later.started_at.timestamp() - START in range(2200, 2210)
+    assert later.features[0].name == "a"
+
+
+def test_no_cut_changes_a_bit_of_what_a_real_model_says(real: OnnxDetector) -> None:
+    values = models.waves(900, 3, seed=7)
+    values[300:, 1] += 1
+    one, other = waving(real, values), waving(real, values, [*range(0, 900, 37), 401, 402])
+    assert by_partition(one) == by_partition(other)
+    assert kept(one) == kept(other)
+    scores = [np.concatenate([outcome.score for outcome in outcomes]) for outcomes in (one, other)]
+    assert scores[0].tobytes() == scores[1].tobytes()

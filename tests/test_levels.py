@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from math import exp, log
 
@@ -16,7 +17,10 @@ from monitor.incident_state import Point, UnreadableStateError
 from monitor.level import LEAST, SPREADS, STEP, Course, Running, ratios
 from monitor.level_state import Drift, Farthest, Level, Shift, pack, unpack
 from monitor.levels import Levels, Prior
-from monitor.model.typical import FEW, apart, typical
+from monitor.model.manifest import Manifest
+from monitor.model.typical import FEW, apart, calm, typical
+from tests import models, status_example
+from tests.models import tiny_trained
 
 small = st.floats(-1, 1, width=32)
 
@@ -223,3 +227,21 @@ def test_windows_are_taken_that_share_no_row_unless_they_are_few() -> None:
     first = np.arange(1000)
     assert np.diff(apart(first, 8)).tolist() == [8] * 124
     assert len(apart(np.arange(FEW), 8)) == FEW
+
+
+def test_an_artefact_says_what_is_usual_and_one_of_before_is_still_read() -> None:
+    calibration = tiny_trained().manifest_draft.calibration
+    assert calibration.typical is not None
+    assert len(calibration.typical.log_error) == len(models.FEATURES)
+    assert calibration.typical.between is not None  # there are two streams
+    assert all(abs(one) < 0.5 for one in calibration.typical.log_error)  # about 1, as errors are on held-out windows
+    written = json.loads(status_example.manifest().to_json())
+    del written["calibration"]["typical"]
+    assert Manifest.model_validate(written).calibration.typical is None
+
+
+def test_normal_windows_that_may_not_enter_do_not_say_what_is_usual() -> None:
+    error = np.ones(100)
+    error[40] = 3
+    assert np.flatnonzero(~calm(error, 2.0, after=5)).tolist() == [40, 41, 42, 43, 44, 45]
+    assert calm(np.full(100, 3.0), 2.0, after=5).all()  # of too few, all
