@@ -5,7 +5,7 @@ They are judged by the service's own incidents, levels and adaptation, with thei
 Calibrated on two days; then so many days of normal data that were never seen. Some change slowly (noise that grows by a
 hundredth a day, a trend that the model knows nothing of) and most do not: there adaptation should cost nothing.
 
-    python -m benchmarks.adaptation [--seeds 3] [--days 20]
+    python -m benchmarks.adaptation [--seeds 3] [--days 20] [--half-life 259200] [--only growing]
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _step(start: int, part: Float32) -> tuple[Batch, Step]:
     return batch, Step(Windows(part[:, None], rows, nothing, timing=timing), (), (), 0, 0, 0, 0, 0, 0)
 
 
-def row(name: str, several: Sequence[Errors], budget: float) -> str:
+def row(name: str, several: Sequence[Errors], budget: float, half_life: float) -> str:
     days = sum(len(errors.unseen) for errors in several) / DAY
     cells = []
     thresholds = [
@@ -113,7 +113,7 @@ def row(name: str, several: Sequence[Errors], budget: float) -> str:
         for errors in several
     ]
     for enabled in (False, True):
-        rules = config.Adaptation(enabled=enabled)
+        rules = config.Adaptation(enabled=enabled, half_life=half_life)
         found = [opened(errors, threshold, rules) for errors, threshold in zip(several, thresholds, strict=True)]
         came = sum(number for number, _ in found)
         loud = sum(share for _, share in found) / len(found)
@@ -125,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="synthetic streams of each kind")
     parser.add_argument("--only", help="one kind of normal data")
+    parser.add_argument("--half-life", type=float, default=config.Adaptation().half_life, help="s")
     parser.add_argument("--days", type=int, default=20, help="unseen days of each")
     options = parser.parse_args()
     heads = ["incidents", "realised / budget", "in incident"]
@@ -136,7 +137,7 @@ def main() -> None:
             continue
         several = [made(noise, seed, options.days) for seed in range(options.seeds)]
         for budget in BUDGETS:
-            print(row(kind.__name__, several, budget), flush=True)
+            print(row(kind.__name__, several, budget, options.half_life), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Slow change, learned while it flows: which windows may enter a stream's level, and when a shift becomes the level.
 
 Once in each span of T usual intervals a stream's window may enter: the first one whose closing event is in the span, so
-that at the usual pace windows do not share events. Spans are counted in event time and begin at another moment for each stream, as
-those of `windows.stride`; whether a window is due follows from its event and the one before it, and nothing is known
-of a span that is not over. So there is nothing to lose in a crash but what the state topic holds.
+that at the usual pace windows do not share events. Spans are counted in event time and begin at another moment for each
+stream, as those of `windows.stride`; whether a window is due follows from its event and the one before it, and nothing
+is known of a span that is not over. So there is nothing to lose in a crash but what the state topic holds.
 
     quiet stream     the window's errors enter its level, unless the window must not
     open anomaly     they enter the anomaly's course; a steady one that is old enough is absorbed: it becomes the level
