@@ -140,7 +140,7 @@ class Adaptation(Section):
 
     enabled: bool = False
     """Errors are taken in units of the stream's own, as far as it is known, instead of training's."""
-    half_life: Seconds = 3 * 86400
+    half_life: Seconds = 86400
     """Seconds of event time after which what was learned counts half."""
     prior_windows: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Windows of a stream that weigh as much as the fleet's calibration. Not given: how much the streams of the
