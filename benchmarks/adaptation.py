@@ -80,7 +80,7 @@ def opened(errors: Errors, threshold: float, rules: config.Adaptation) -> tuple[
     for start in range(0, len(errors.unseen), size):
         part = errors.unseen[start : start + size].astype(np.float32)
         batch, step = _step(start, part)
-        scores = Scores(part.mean(axis=1), part, part)
+        scores = Scores(part.mean(axis=1), part, part, part)
         parts = adaptation.parts(batch, step, scores, np.full(1, 0.3)) if rules.enabled else [Part(step, scores, ())]
         for one in parts:
             windows = one.step.windows

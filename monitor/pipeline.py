@@ -173,6 +173,16 @@ class Pipeline:
             lap("window")
             scores = self._detector.score(step.windows.inputs)
             lap("score")
+            totals.update(
+                windows=len(scores.error),
+                late=step.late,
+                duplicate=step.duplicate,
+                gaps=step.gaps,
+                imputed=step.imputed,
+                started=step.started,
+                moved=step.moved,
+                **Counter(departure.reason for departure in step.departures),
+            )
             for part in self._parts(batch, step, scores):
                 adapted, score, judged = self._judge(batch, part, gated)
                 for told in judged.told:
@@ -186,17 +196,6 @@ class Pipeline:
                     for name, messages in self._outputs.tell(batch, part.step.windows, adapted, score).items():
                         outputs[name] += messages
                     lap("outputs")
-            totals.update(
-                windows=len(scores.error),
-                late=step.late,
-                duplicate=step.duplicate,
-                gaps=step.gaps,
-                imputed=step.imputed,
-                started=step.started,
-                moved=step.moved,
-                **Counter(departure.reason for departure in step.departures),
-            )
-            lap("incidents")
         return Outcome(
             alerts=alerts,
             alert_arrival=arrivals,

@@ -101,7 +101,7 @@ def test_adapted_errors_are_divided_by_the_level_and_have_the_same_bits_in_any_b
     learned(levels, (0, "a"), 2, level)
     errors = rng.lognormal(size=(40, features)).astype(np.float32)
     total = (errors.max(axis=1) if largest else errors.mean(axis=1)).astype(np.float32)
-    scores = Scores(total, errors, errors)
+    scores = Scores(total, errors, errors, errors)
     slot = rng.integers(0, 4, 40)
     adapted = levels.adapted(scores, slot)
     for i in range(40):
@@ -122,7 +122,7 @@ def test_the_largest_errors_stay_finite() -> None:
     levels = Levels(prior(2))
     learned(levels, (0, "a"), 0, np.full(2, -3.0))
     most = np.full((1, 2), 3e38, np.float32)
-    adapted = levels.adapted(Scores(most[:, 0], most, most), np.array([0]))
+    adapted = levels.adapted(Scores(most[:, 0], most, most, most), np.array([0]))
     assert np.isfinite(adapted.error).all()
     assert np.isfinite(adapted.feature_error).all()
 
