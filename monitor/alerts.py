@@ -21,7 +21,7 @@ Status = Literal["opened", "updated", "closed"]
 Severity = Literal["warning", "major", "critical"]
 Cause = Literal["stuck", "unit_jump", "missing", "out_of_range", "gap", "clock_skew", "sampling_rate"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-Reason = Literal["recovered", "idle", "evicted", "model_changed", "settings_changed"]
+Reason = Literal["recovered", "idle", "evicted", "model_changed", "settings_changed", "absorbed"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "major", "critical")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,12 +49,13 @@ class _Part(BaseModel):
 class Feature(_Part):
     name: str
     observed: Measured
-    """Where it was furthest from what was expected, source units."""
+    """Where it was furthest from what was expected, source units. Of a drift: the feature's usual error now, in units
+    of that in training."""
     expected: Measured
-    """What the model reconstructed in its place, source units."""
+    """What the model reconstructed in its place, source units. Of a drift: 1, the usual error in training."""
     contribution: Measured
     """Share of the error at the peak, 0 to 1; over all features of the model the shares add up to 1. Of a fault of the
-    data: equal shares of the features that have it."""
+    data: equal shares of the features that have it. Of a drift: share of the distance, on a logarithmic scale."""
     unit: str = ""
     """As it was named in training; empty where it was not."""
     observed_category: str | None = None
@@ -85,11 +86,12 @@ class Alert(_Part):
     incident: str
     """Identity of the incident, shared by all its messages."""
     kind: Kind
-    """anomaly: the process is not as it was in training. data_quality: its data cannot be trusted."""
+    """anomaly: the process is not as it was in training. data_quality: its data cannot be trusted. drift: what is
+    usual for the stream has moved away from training; retraining is due."""
     status: Status
     reason: Reason | None
-    """Why it closed: normal again, the stream fell silent, the stream was dropped to make room, or another model or
-    other settings took over."""
+    """Why it closed: normal again, the stream fell silent, the stream was dropped to make room, another model or
+    other settings took over, or it lasted and counts as normal from now on."""
     stream: str
     time: Moment
     """Event time of the event that caused this message."""
@@ -104,21 +106,24 @@ class Alert(_Part):
     error: Measured
     """Error at the peak, in units of the model's own on held-out normal rows. Of a fault of the data: its measure
     (seconds of a gap or of a skew, share that is missing, events without a change, times the usual interval, distance
-    in training ranges)."""
+    in training ranges). Of a drift: by what factor the usual error differs from training's, of the worst feature."""
     threshold: Measured
-    """What the error is compared with. Of a fault of the data: the limit of its measure."""
+    """What the error is compared with. Of a fault of the data, or a drift: the limit of its measure."""
     features: tuple[Feature, ...]
     """The largest contributions to the error at the peak, largest first. Of a fault of the data: the features that have
-    it; none where the stream as a whole has it."""
+    it; none where the stream as a whole has it. Of a drift: those beyond the limit."""
     evidence: Evidence
     cause: Cause | None = None
-    """Which fault of the data; null for an anomaly."""
+    """Which fault of the data; null for an anomaly and for a drift."""
     peak_at: Moment | None = None
     """Event time of the peak; null in messages of versions that did not tell it."""
     duration: Measured = 0.0
     """Seconds from the first to the last anomalous event so far; of a gap, its length."""
     summary: str = ""
     """All of it in one sentence for a person."""
+    confidence: Measured | None = None
+    """How far the stream's own usual error is known, 0 (new: the fleet's calibration alone) to 1; null where nothing is
+    learned of streams (`adaptation.enabled`)."""
 
     def to_bytes(self) -> bytes:
         """The message's value: JSON in the order of the fields, UTF-8."""

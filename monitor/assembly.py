@@ -7,20 +7,25 @@ from collections.abc import Callable, Sequence, Set
 import numpy as np
 
 from monitor import config
+from monitor.adaptation import Adaptation, Pace
 from monitor.alerts import identity
+from monitor.batch import Float64
 from monitor.detector import Detector
 from monitor.errors import ConfigError
 from monitor.events import Decoder
 from monitor.gates import Gates, fitting
 from monitor.incidents import Incidents
-from monitor.model.manifest import timed
+from monitor.levels import Levels, Prior
+from monitor.model.manifest import Manifest, timed
 from monitor.outputs import Outputs
 from monitor.pipeline import Pipeline
-from monitor.quality import Known, Quality, limits
+from monitor.quality import MARGIN, Known, Quality, limits
 from monitor.telling import Origin
 from monitor.windows import WindowStore
 
 _SHORTEST_IDLE = 3600.0
+_PRIOR_WINDOWS = 10.0
+"""Of a stream that weigh as much as the fleet's calibration, where training had one stream."""
 
 
 def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], float] = lambda: 0.0) -> Pipeline:
@@ -50,6 +55,25 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
         Known(feature.name, feature.minimum, feature.maximum, number=not feature.categories, still=feature.still)
         for feature in manifest.features
     ]
+    prior = _prior(settings.adaptation, manifest, gates) if settings.adaptation.enabled else None
+    levels = Levels(prior)
+    incidents = Incidents(
+        settings.incidents,
+        manifest.feature_names,
+        threshold,
+        origin,
+        [feature.unit for feature in manifest.features],
+        clean_after=-(-window // settings.windows.stride),
+        max_gap=max_gap,
+        categories=manifest.values,
+        levels=levels,
+    )
+    adaptation = None
+    if prior is not None:
+        pace = Pace(window, interval, settings.windows.stride)
+        bounds = _bounds(manifest, gates)
+        every = settings.incidents.update_every
+        adaptation = Adaptation(settings.adaptation, prior, levels, incidents, pace, threshold, *bounds, every)
     return Pipeline(
         Decoder(manifest.feature_names, settings.events, manifest.codes),
         WindowStore(
@@ -65,22 +89,37 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
         detector,
         gates,
         Quality(settings.quality, features, window, interval, gates.lowest, gates.highest),
-        Incidents(
-            settings.incidents,
-            manifest.feature_names,
-            threshold,
-            origin,
-            [feature.unit for feature in manifest.features],
-            clean_after=-(-window // settings.windows.stride),
-            max_gap=max_gap,
-            categories=manifest.values,
-        ),
+        incidents,
         threshold,
         identity(*manifest.layout),
         settings.recovery.max_replay,
         clock,
         outputs if settings.outputs.topics else None,
+        levels,
+        adaptation,
     )
+
+
+def _prior(rules: config.Adaptation, manifest: Manifest, gates: Gates) -> Prior:
+    """What levels are measured against. Raises ConfigError where the artefact does not say it."""
+    typical = manifest.calibration.typical
+    if typical is None:
+        raise ConfigError(
+            "adaptation.enabled: the artefact does not say what its features' errors usually are",
+            "It is of an earlier version: train it again, or leave adaptation off.",
+        )
+    windows = rules.prior_windows or typical.prior_windows or _PRIOR_WINDOWS
+    log_error = np.array(typical.log_error, np.float64)
+    spread = float(np.sqrt(typical.within))
+    return Prior(log_error, windows, rules.limit, spread, gates.counts, manifest.scoring.over_features == "max")
+
+
+def _bounds(manifest: Manifest, gates: Gates) -> tuple[Float64, Float64]:
+    """(F,) each: outside of them values are out of the training range, or not valid; of a category nothing is."""
+    low = np.array([-np.inf if feature.categories else feature.minimum for feature in manifest.features])
+    high = np.array([np.inf if feature.categories else feature.maximum for feature in manifest.features])
+    margin = np.array([0 if f.categories else MARGIN * (f.maximum - f.minimum) for f in manifest.features])
+    return np.maximum(low - margin, gates.lowest), np.minimum(high + margin, gates.highest)
 
 
 def _check_outputs(settings: config.Settings) -> None:

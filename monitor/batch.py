@@ -115,6 +115,7 @@ class Departure:
     partition: int
     stream: str
     reason: str  # "idle" or "evicted"
+    heard: int = -1  # offset of its newest event
 
 
 class Return(NamedTuple):
@@ -133,6 +134,9 @@ class Timing:
     pace: Int64  # (W,) streak of intervals that are all too long (positive) or all too short (negative)
     skew: Int64  # (W,) streak of events that are all ahead of their records (positive) or all behind (negative)
 
+    def __getitem__(self, rows: slice) -> Timing:
+        return Timing(self.interval[rows], self.ahead[rows], self.pace[rows], self.skew[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -150,6 +154,16 @@ class Windows:
         """What the detector reads."""
         return self.values if self.timed is None else self.timed
 
+    def __getitem__(self, rows: slice) -> Windows:
+        return Windows(
+            self.values[rows],
+            self.row[rows],
+            self.slot[rows],
+            None if self.missing is None else self.missing[rows],
+            None if self.timing is None else self.timing[rows],
+            None if self.timed is None else self.timed[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -159,6 +173,9 @@ class Scores:
     feature_error: Float32  # (W, F) same unit; its mean over F is `error`
     expected: Float32  # (W, F) reconstruction of the closing event, source units
     code: Float32  # (W, C) latent features
+
+    def __getitem__(self, rows: slice) -> Scores:
+        return Scores(self.error[rows], self.feature_error[rows], self.expected[rows], self.code[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class Gates:
         self._directed = bool(self._above.any() or self._below.any())
 
     @property
+    def counts(self) -> Bools:
+        """(F,) whether a feature may contribute at all."""
+        return ~self._ignored
+
+    @property
     def maintained(self) -> bool:
         """Whether there is any maintenance window."""
         return bool(self._periods)

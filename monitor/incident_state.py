@@ -193,13 +193,17 @@ class _State(msgspec.Struct, array_like=True):
     cooling_until: float
     heard: _Spot
     troubles: list[_Trouble] = []
+    level: bytes | None = None  # what is learned of the stream, see `level_state`
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
 
 
-def to_bytes(loud: Loud, maker: Maker) -> bytes:
-    """MessagePack; every float to the bit, so that what is restored goes on as it would have."""
+def to_bytes(loud: Loud, maker: Maker, level: bytes | None = None) -> bytes:
+    """MessagePack; every float to the bit, so that what is restored goes on as it would have.
+
+    `level` is what is learned of the stream, which nothing here looks into.
+    """
     incident = loud.incident
     state = _State(
         _VERSION,
@@ -222,11 +226,12 @@ def to_bytes(loud: Loud, maker: Maker) -> bytes:
         loud.cooling_until,
         _spot(loud.heard),
         [_packed_trouble(cause, loud.troubles[cause]) for cause in CAUSES if cause in loud.troubles],
+        level,
     )
     return msgspec.msgpack.encode(state)
 
 
-def from_bytes(value: bytes) -> tuple[Loud, Maker]:
+def from_bytes(value: bytes) -> tuple[Loud, Maker, bytes | None]:
     """What `to_bytes` wrote. Raises UnreadableStateError."""
     try:
         state = _decoder.decode(value)
@@ -246,7 +251,7 @@ def from_bytes(value: bytes) -> tuple[Loud, Maker]:
         )
     except (msgspec.MsgspecError, UnicodeError, IndexError, RecursionError) as error:
         raise UnreadableStateError(str(error)) from error
-    return loud, Maker(state.model, state.config)
+    return loud, Maker(state.model, state.config), state.level
 
 
 def _incident(packed: _Incident) -> Incident:

@@ -36,6 +36,8 @@ from monitor.incident_state import (
     from_bytes,
     to_bytes,
 )
+from monitor.level_state import Drift, Level, unpack
+from monitor.levels import Levels
 from monitor.telling import Key, Origin, Teller
 from monitor.troubles import Troubles
 
@@ -81,16 +83,21 @@ class Incidents:
         clean_after: int = 1,
         max_gap: float = inf,
         categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        levels: Levels | None = None,
     ) -> None:
         """`clean_after` is the number of scores in which a window is all new; `max_gap` is in seconds.
 
-        `categories` are the values of the features that are no numbers.
+        `categories` are the values of the features that are no numbers. `levels` are what is learned of the streams: it
+        stands in the same record of the changelog.
         """
         self._rules = rules
         self._max_gap = max_gap
-        self._teller = Teller(rules, features, units or [""] * len(features), threshold, origin, categories)
-        self._troubles = Troubles(self._teller, features, clean_after, rules.update_every)
-        self._maker = self._teller.maker
+        self._levels = levels or Levels()
+        self.teller = Teller(
+            rules, features, units or [""] * len(features), threshold, origin, categories, self._levels.confidence
+        )
+        self._troubles = Troubles(self.teller, features, clean_after, rules.update_every)
+        self._maker = self.teller.maker
         self._loud: dict[Key, Loud] = {}
         self._changed: set[Key] = set()  # since they were last taken out
         self._gone: dict[Key, Point] = {}  # of those that became quiet since then, the newest scored event
@@ -98,13 +105,41 @@ class Incidents:
         self._kept: dict[int, set[str]] = {}  # streams of which the changelog holds a state, by partition
         self._followed = np.zeros(0, np.bool_)  # by slot; all that most events cost
 
-    def open(self) -> Iterator[tuple[int, str, str, Severity, Incident | Trouble]]:
-        """Partition, stream, "anomaly" or the cause, severity and facts of each open incident."""
+    def open(self) -> Iterator[tuple[int, str, str, Severity, Incident | Trouble | Drift]]:
+        """Partition, stream, "anomaly", the cause or "drift", severity and facts of each open incident."""
         for (partition, stream), loud in self._loud.items():
             if loud.incident is not None:
-                yield partition, stream, "anomaly", self._teller.severity(loud.incident.peak.score), loud.incident
+                yield partition, stream, "anomaly", self.teller.severity(loud.incident.peak.score), loud.incident
             for cause, trouble in loud.troubles.items():
                 yield partition, stream, cause, "warning", trouble
+        for (partition, stream), level in self._levels.open():
+            if level.drift is not None:
+                yield partition, stream, "drift", "warning", level.drift
+
+    def quiet(self, key: Key) -> bool:
+        """Whether nothing is open, suspected or cooling down of a stream."""
+        return key not in self._loud
+
+    def heard(self, key: Key) -> Point:
+        """The newest scored event of a stream that is not quiet."""
+        loud = self._loud.get(key)
+        return NEVER if loud is None else loud.heard
+
+    def anomaly(self, key: Key) -> Incident | None:
+        """The open anomaly of a stream whose data are not at fault."""
+        loud = self._loud.get(key)
+        return None if loud is None or loud.troubles else loud.incident
+
+    def absorb(self, key: Key, point: Point) -> Alert:
+        """Ends the open anomaly of a stream: it is what is usual from now on."""
+        loud = self._loud[key]
+        incident, loud.incident = loud.incident, None
+        if incident is None:
+            raise ValueError(f"{key} has no open anomaly")
+        self._changed.add(key)
+        if loud.quiet:
+            self._forget(key, point)
+        return self.teller.anomaly(key, incident, "closed", point, "absorbed")
 
     def update(
         self,
@@ -147,6 +182,7 @@ class Incidents:
             point = Point(row, float(batch.time[row]), int(batch.offset[row]))
             if point.offset <= loud.heard.offset:
                 continue  # read again, and told before: with at-least-once delivery state may be newer than the offsets
+            was_quiet = loud.quiet  # one that was restored, because it is known to have been heard
             told.extend(Told(alert, row) for alert in self._troubles.step(key, loud, point, findings.get(i, ())))
             peak = None
             if anomalous[i]:
@@ -158,7 +194,7 @@ class Incidents:
             told.extend(self._step(key, loud, point, peak if peak is not None and peak.score > 1 else None))
             self._changed.add(key)
             if loud.quiet:
-                self._forget(key)
+                self._forget(key, None if was_quiet else point)
             self._followed[windows.slot[i]] = key in self._loud
         for back in waiting:
             told.extend(self._come_back(batch, back))
@@ -169,7 +205,7 @@ class Incidents:
         point = Point(back.row, float(batch.time[back.row]), int(batch.offset[back.row]))
         loud = self._loud.get(key)
         if loud is None or point.offset > loud.heard.offset:
-            for alert in self._teller.gap(key, point, back.since, self._max_gap):
+            for alert in self.teller.gap(key, point, back.since, self._max_gap):
                 yield Told(alert, point.row)
 
     def _newly_live(self, batch: Batch, windows: Windows) -> NDArray[np.bool_]:
@@ -198,10 +234,12 @@ class Incidents:
         self._changed = {key for key in self._changed if key[0] != partition}
         self._kept.pop(partition, None)
         self._slotless = {key for key in self._slotless if key[0] != partition}
+        self._levels.drop(partition)
 
-    def loud(self, partition: int) -> dict[str, Point]:
-        """The partition's streams that are not quiet, and the newest scored event of each."""
-        return {stream: loud.heard for (number, stream), loud in self._loud.items() if number == partition}
+    def known(self, partition: int) -> dict[str, Point]:
+        """The partition's streams of which there is state, and the newest event that it is of."""
+        loud = {stream: loud.heard for (number, stream), loud in self._loud.items() if number == partition}
+        return self._levels.known(partition) | loud
 
     def kept(self, partition: int) -> int:
         """How many states the changelog holds of a partition, once what `changes` gave is written."""
@@ -210,17 +248,18 @@ class Incidents:
     def changes(self, held: Collection[int] = ()) -> dict[Key, StateChange]:
         """State that changed since it was last given out, by partition and stream; not of the partitions `held`."""
         found: dict[Key, StateChange] = {}
-        given = sorted(key for key in self._changed if key[0] not in held)
+        given = sorted(key for key in self._changed | self._levels.changed if key[0] not in held)
         for key in given:
-            loud = self._loud.get(key)
-            if loud is not None:
-                found[key] = StateChange(to_bytes(loud, self._maker), quiet=False)
-                self._keep(key)
-            else:  # also where it was never kept: whoever was killed here before may have left something
-                gone = Loud(heard=self._gone.get(key, NEVER))
-                found[key] = StateChange(to_bytes(gone, self._maker), quiet=True)
-                self._keep(key, kept=False)
+            loud, level = self._loud.get(key), self._levels.get(key)
+            if loud is None:
+                heard = [self._gone.get(key, NEVER), NEVER if level is None else level.changed]
+                loud = Loud(heard=max(heard, key=lambda point: point.offset))
+            # Also where it was never kept: whoever was killed here before may have left something.
+            quiet = level is None and key not in self._loud
+            found[key] = StateChange(to_bytes(loud, self._maker, self._levels.bytes_of(key)), quiet=quiet)
+            self._keep(key, kept=not quiet)
         self._changed.difference_update(given)
+        self._levels.changed.difference_update(given)
         self._gone.clear()
         return found
 
@@ -231,7 +270,10 @@ class Incidents:
         else:
             streams.discard(key[1])
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: Key, stirred: Point | None = None) -> None:
+        """It is quiet; `stirred` is the newest event at which it was not."""
+        if stirred is not None:
+            self._levels.stir(key, stirred)
         self._changed.add(key)
         self._gone[key] = self._loud.pop(key).heard
 
@@ -246,17 +288,24 @@ class Incidents:
             key = (partition, stream)
             self._keep(key)
             try:
-                loud, maker = from_bytes(value)
+                loud, maker, packed = from_bytes(value)
+                level = None if packed is None else unpack(packed)
             except UnreadableStateError:
                 unreadable += 1
                 self._changed.add(key)
                 continue
-            if maker == self._maker and not (loud.quiet and loud.heard.offset < offset):
-                self._loud[key] = loud
+            same = level is not None and maker.model == self._maker.model and self._levels.restore(key, level)
+            if maker == self._maker:
+                if not (loud.quiet and loud.heard.offset < offset):
+                    self._loud[key] = loud
+                elif not same:
+                    self._changed.add(key)
                 continue
             self._changed.add(key)
             reason: Reason = "model_changed" if maker.model != self._maker.model else "settings_changed"
-            told.extend(self._close_all(key, loud, -1, reason, maker))
+            told.extend(self._close_all(key, loud, level, -1, reason, maker))
+            if level is not None:
+                level.drift = level.course = None
         return Restored(told, unreadable)
 
     def discard(self, partition: int, streams: Iterable[str]) -> None:
@@ -267,8 +316,11 @@ class Incidents:
 
     def follow(self, partition: int, streams: Sequence[str], slots: Int64) -> None:
         """The slots of streams that were restored, -1 where one is not live yet."""
-        self._follow_slots(slots[slots >= 0], np.ones(np.count_nonzero(slots >= 0), np.bool_))
-        self._slotless |= {(partition, streams[i]) for i in np.flatnonzero(slots < 0).tolist()}
+        self._levels.follow(partition, streams, slots)
+        loud = np.array([(partition, stream) in self._loud for stream in streams], np.bool_)  # (S,)
+        live = slots[loud & (slots >= 0)]
+        self._follow_slots(live, np.ones(len(live), np.bool_))
+        self._slotless |= {(partition, streams[i]) for i in np.flatnonzero(loud & (slots < 0)).tolist()}
 
     def _step(self, key: Key, loud: Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
         """One score of a stream that is not quiet; `peak` is given where it is anomalous."""
@@ -293,11 +345,11 @@ class Incidents:
         since, worst = loud.held
         ready = point.time - since.time >= rules.min_duration and point.time >= loud.cooling_until
         if ready and peak is not None and worst.score >= rules.severity.warning:
-            severity = self._teller.severity(worst.score)
+            severity = self.teller.severity(worst.score)
             loud.incident = Incident(since, worst, point, point, point.time, severity)
             loud.held = None
             loud.recent.clear()
-            yield Told(self._teller.anomaly(key, loud.incident, "opened", point), point.row)
+            yield Told(self.teller.anomaly(key, loud.incident, "opened", point), point.row)
 
     def _follow(self, key: Key, loud: Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
         rules = self._rules
@@ -307,42 +359,57 @@ class Incidents:
             if incident.normal >= rules.close_after:
                 loud.incident = None
                 loud.cooling_until = point.time + rules.cooldown
-                yield Told(self._teller.anomaly(key, incident, "closed", point, "recovered"), point.row)
+                yield Told(self.teller.anomaly(key, incident, "closed", point, "recovered"), point.row)
                 return
         else:
             incident.normal = 0
             incident.last_anomalous = point
             incident.peak = incident.peak.joined(peak)
-        worse = SEVERITIES.index(self._teller.severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
+        worse = SEVERITIES.index(self.teller.severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
         if worse or point.time - incident.told_at >= rules.update_every:
             incident.told_at = point.time
-            incident.told_severity = self._teller.severity(incident.peak.score)
-            yield Told(self._teller.anomaly(key, incident, "updated", point), point.row)
+            incident.told_severity = self.teller.severity(incident.peak.score)
+            yield Told(self.teller.anomaly(key, incident, "updated", point), point.row)
 
     def _depart(self, departure: Departure, offset: int) -> Iterator[Told]:
         key = (departure.partition, departure.stream)
-        loud = self._loud.get(key)
-        if loud is None:
+        loud, level = self._loud.get(key), self._levels.get(key)
+        known = [NEVER if loud is None else loud.heard, NEVER if level is None else level.changed]
+        if offset <= max(point.offset for point in known):  # it left and came back since, and is read again
+            if loud is not None:
+                self._slotless.add(key)
             return
-        if offset <= loud.heard.offset:  # it left and came back since, and is read again
-            self._slotless.add(key)
-            return
-        self._forget(key)
-        yield from self._close_all(key, loud, departure.row, "idle" if departure.reason == "idle" else "evicted")
+        if loud is not None:
+            self._forget(key)
+        elif level is not None:
+            self._gone[key] = Point(-1, -inf, departure.heard)
+        yield from self._close_all(key, loud, level, departure.row, "idle" if departure.reason == "idle" else "evicted")
+        self._levels.forget(key)
 
-    def _close_all(self, key: Key, loud: Loud, row: int, reason: Reason, maker: Maker | None = None) -> Iterator[Told]:
+    def _close_all(
+        self,
+        key: Key,
+        loud: Loud | None,
+        level: Level | None,
+        row: int,
+        reason: Reason,
+        maker: Maker | None = None,
+    ) -> Iterator[Told]:
         """Closes what is open of a stream at its newest scored event; `row` is of the event that was the cause, or -1.
 
         `maker` is given where it is of another model or of other settings.
         """
-        if loud.incident is not None:
+        if loud is not None and loud.incident is not None:
             last = replace(loud.incident.last, row=row)
-            yield Told(self._teller.anomaly(key, loud.incident, "closed", last, reason, maker), row)
-        for cause in CAUSES:
-            if cause in loud.troubles:
+            yield Told(self.teller.anomaly(key, loud.incident, "closed", last, reason, maker), row)
+        for cause in CAUSES if loud is not None else ():
+            if loud is not None and cause in loud.troubles:
                 trouble = loud.troubles[cause]
                 last = replace(trouble.last, row=row)
-                yield Told(self._teller.fault(key, trouble, "closed", last, reason, maker), row)
+                yield Told(self.teller.fault(key, trouble, "closed", last, reason, maker), row)
+        if level is not None and level.drift is not None:
+            last, log = replace(level.drift.last, row=row), self._levels.log(level)
+            yield Told(self.teller.drift(key, level.drift, log, "closed", last, reason, maker), row)
 
 
 def _peak(windows: Windows, scores: Scores, score: Float64, i: int, time: float) -> Peak:

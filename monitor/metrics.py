@@ -116,7 +116,7 @@ class Metrics(DeliveryMetrics):
             "alerts", "Alerts published.", kind=KINDS, status=STATUSES, severity=alerts.SEVERITIES
         )
         self._gated = made.counter("gated", "Anomalous scores that count as normal because of a gate.", gate=GATES)
-        self._open = made.gauge("open_incidents", "Incidents open now, anomalies and faults of the data.")
+        self._open = made.gauge("open_incidents", "Incidents open now: anomalies, faults of the data and drifts.")
         self._threshold = made.gauge("threshold", "Reconstruction error above which a window is anomalous.")
         self._budget = made.counter(
             "alert_budget", "Incidents the alert budget allows for the windows scored so far; a fraction at first."

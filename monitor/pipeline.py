@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
 
+from monitor.adaptation import Adaptation, Part
 from monitor.alerts import Alert
 from monitor.batch import (
     Batch,
@@ -28,6 +29,7 @@ from monitor.detector import Detector
 from monitor.events import Decoder
 from monitor.gates import Gates
 from monitor.incidents import Incidents, Judged, Restored
+from monitor.levels import Levels
 from monitor.outputs import Outputs
 from monitor.quality import Quality
 from monitor.windows import Image, Step, WindowStore
@@ -61,8 +63,12 @@ class Pipeline:
         max_replay: int,
         clock: Callable[[], float] = lambda: 0.0,
         outputs: Outputs | None = None,
+        levels: Levels | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         """`features` is a digest of their names in their order: windows of other features do not fit.
+
+        `levels` are those of `incidents`, and of `adaptation`, where there is one.
 
         `max_replay` in records of a partition; `clock` gives seconds and only measures how long the stages take.
         `outputs` are told of every scored event.
@@ -78,6 +84,8 @@ class Pipeline:
         self._max_replay = max_replay
         self._clock = clock
         self._outputs = outputs
+        self._levels = levels or Levels()
+        self._adaptation = adaptation
         self._recoveries: dict[int, _Recovery] = {}
         self._state_end: dict[int, int] = {}
 
@@ -164,17 +172,9 @@ class Pipeline:
         for step in self.store.push(batch):
             lap("window")
             scores = self._detector.score(step.windows.inputs)
-            score = scores.error.astype(np.float64) / self.threshold
             lap("score")
-            score, judged = self._judge(batch, step, scores, score, gated)
-            for told in judged.told:
-                alerts.append(told.alert)
-                arrivals.append(float(batch.arrival[told.row]))
-            self.store.streams.score[step.windows.slot] = score
-            errors.append(scores.error)
-            ratios.append(score)
             totals.update(
-                windows=len(score),
+                windows=len(scores.error),
                 late=step.late,
                 duplicate=step.duplicate,
                 gaps=step.gaps,
@@ -183,11 +183,19 @@ class Pipeline:
                 moved=step.moved,
                 **Counter(departure.reason for departure in step.departures),
             )
-            lap("incidents")
-            if self._outputs is not None:
-                for name, messages in self._outputs.tell(batch, step.windows, scores, score).items():
-                    outputs[name] += messages
-                lap("outputs")
+            for part in self._parts(batch, step, scores):
+                adapted, score, judged = self._judge(batch, part, gated)
+                for told in judged.told:
+                    alerts.append(told.alert)
+                    arrivals.append(float(batch.arrival[told.row]))
+                self.store.streams.score[part.step.windows.slot] = score
+                errors.append(adapted.error)
+                ratios.append(score)
+                lap("incidents")
+                if self._outputs is not None:
+                    for name, messages in self._outputs.tell(batch, part.step.windows, adapted, score).items():
+                        outputs[name] += messages
+                    lap("outputs")
         return Outcome(
             alerts=alerts,
             alert_arrival=arrivals,
@@ -204,11 +212,20 @@ class Pipeline:
             seconds=dict(seconds),
         )
 
-    def _judge(
-        self, batch: Batch, step: Step, scores: Scores, score: Float64, gated: Counter[str]
-    ) -> tuple[Float64, Judged]:
-        """W scores -> (W,) what of them counts, and the alerts this leads to; `gated` is added to."""
-        windows, returns = step.windows, list(step.returns) if self._quality.gaps else []
+    def _parts(self, batch: Batch, step: Step, scores: Scores) -> Iterable[Part]:
+        """What is judged at once: all of a step, unless something is learned meanwhile."""
+        if self._adaptation is None:
+            return (Part(step, scores, ()),)
+        return self._adaptation.parts(batch, step, scores, self.store.streams.phase)
+
+    def _judge(self, batch: Batch, part: Part, gated: Counter[str]) -> tuple[Scores, Float64, Judged]:
+        """W scores -> the same in units of the streams' own levels, (W,) what of them counts, and the alerts this leads
+        to; `gated` is added to.
+        """
+        step, windows = part.step, part.step.windows
+        adapted = scores = self._levels.adapted(part.scores, windows.slot)
+        score = scores.error.astype(np.float64) / self.threshold
+        returns = list(step.returns) if self._quality.gaps else []
         time = batch.time[windows.row]
         findings = self._quality.check(windows, scores.expected, time)
         counted = self._gates.count(windows.values[:, -1], scores.expected, scores.feature_error, score)
@@ -229,7 +246,12 @@ class Pipeline:
             score = score.copy()
             score[places] = list(judged.held.values())
             gated["data_quality"] += int(np.count_nonzero(score[places] <= 1))
-        return score, judged
+        if self._adaptation is not None and part.due:
+            barred = set(findings) | set(() if paused is None else np.flatnonzero(paused).tolist())
+            learned = self._adaptation.learn(batch, part, barred)
+            told = sorted([*judged.told, *learned], key=lambda one: one.row)  # what is learned is told after the rest
+            judged = replace(judged, told=told)
+        return adapted, score, judged
 
     def _absent(self, batch: Batch, back: Return) -> bool:
         """Whether a gap began or ended in maintenance."""
@@ -263,12 +285,12 @@ class Pipeline:
             del self._recoveries[partition]
             streams = self.store.streams
             lost = max(0, recovery.checkpoint.live - streams.live(partition))
-            loud = self.incidents.loud(partition)
-            for stream, heard in loud.items():
-                known = heard.offset < recovery.checkpoint.offset  # at least once, state may be newer than the commit
-                if known and streams.find(partition, [stream])[0] < 0:
+            known = self.incidents.known(partition)
+            for stream, heard in known.items():
+                before = heard.offset < recovery.checkpoint.offset  # at least once, state may be newer than the commit
+                if before and streams.find(partition, [stream])[0] < 0:
                     self.store.adopt(partition, stream, heard.time, heard.offset)
-            self.incidents.follow(partition, list(loud), streams.find(partition, list(loud)))
+            self.incidents.follow(partition, list(known), streams.find(partition, list(known)))
             alerts += [told.alert for told in recovery.restored.told]
             short = max(lost, recovery.checkpoint.short) if recovery.windows else recovery.checkpoint.live
             gone = max(0, recovery.checkpoint.loud - recovery.states) + recovery.restored.unreadable

@@ -23,7 +23,7 @@ from monitor.timing import Limits
 
 Bools = NDArray[np.bool_]
 
-_MARGIN = 0.1  # of a feature's training range: what is further outside has left it
+MARGIN = 0.1  # of a feature's training range: what is further outside has left it
 _JUMPED = 3  # events in the new unit before a jump is told
 _LIVELY = 0.1  # least ratio of the steps before and after, and its inverse the greatest; a spike has none after it
 _SAME_LEVEL = 0.5  # of the range of the values before the jump: what their mean may differ from that after it
@@ -115,8 +115,8 @@ class Quality:
         width = self._maximum - self._minimum
         self._width = np.where(width > 0, width, 1.0)
         jumps = varied & rules.unit_jump
-        self._low = np.where(jumps, self._minimum - _MARGIN * width, -inf)
-        self._high = np.where(jumps, self._maximum + _MARGIN * width, inf)
+        self._low = np.where(jumps, self._minimum - MARGIN * width, -inf)
+        self._high = np.where(jumps, self._maximum + MARGIN * width, inf)
         self._valid = lowest, highest
         self._bounded = bool(np.isfinite(lowest).any() or np.isfinite(highest).any())
 

@@ -49,7 +49,7 @@ class PartitionStatus:
 class OpenIncident:
     stream: str
     partition: int
-    what: str  # "anomaly", or the cause of a fault of the data
+    what: str  # "anomaly", the cause of a fault of the data, or "drift"
     severity: str
     started_at: float  # event time, s since the Unix epoch
     score: float  # peak so far

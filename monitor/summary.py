@@ -14,15 +14,19 @@ _ENDS: dict[Reason, str] = {
     "evicted": "the stream was dropped to make room",
     "model_changed": "another model took over",
     "settings_changed": "other settings took over",
+    "absorbed": "it lasts, and counts as normal from now on",
 }
 
 
 def sentence(alert: Alert, detail: str = "") -> str:
     """`detail` is the finding's, where the alert tells of a fault of the data."""
-    what = _anomaly(alert) if alert.cause is None else _fault(alert, alert.cause, detail)
+    if alert.kind == "drift":
+        what = _drift(alert)
+    else:
+        what = _anomaly(alert) if alert.cause is None else _fault(alert, alert.cause, detail)
     stream = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in alert.stream)
     when = "" if alert.cause == "gap" else f"; {_when(alert)}"
-    peak = f", peak {alert.score:.3g} x threshold" if alert.cause is None else ""
+    peak = f", peak {alert.score:.3g} x threshold" if alert.kind == "anomaly" else ""
     end = f", {_ENDS[alert.reason]}" if alert.reason is not None and alert.cause != "gap" else ""
     return f"{stream}: {what}{when}{peak}{end}"
 
@@ -65,6 +69,12 @@ def _fault(alert: Alert, cause: Cause, detail: str) -> str:
         "sampling_rate": f"events come {alert.error:.3g} times {detail} than usual",
     }
     return told[cause]
+
+
+def _drift(alert: Alert) -> str:
+    names = ", ".join(f"{feature.name} {feature.observed:.3g} times" for feature in alert.features)
+    due = "" if alert.status == "closed" else "; retraining is due"
+    return f"the usual error is not training's any more{': ' if names else ''}{names}{due}"
 
 
 def _percent(share: float) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from monitor import config
 from monitor.alerts import Alert, Evidence, Feature, Reason, Severity, Status, identity, moment
+from monitor.batch import Float64
 from monitor.incident_state import Finding, Incident, Maker, Peak, Point, Trouble
+from monitor.level_state import Drift
 from monitor.summary import sentence
 
 Key = tuple[int, str]
@@ -36,13 +38,16 @@ class Teller:
         threshold: float,
         origin: Origin,
         categories: Mapping[str, Sequence[str]],
+        confidence: Callable[[Key], float | None] = lambda _: None,
     ) -> None:
+        """`confidence` says how far a stream's own level is known."""
         self._rules = rules
         self._features = tuple(features)
         self._units = dict(zip(features, units, strict=True))
         self._categories = categories
         self._threshold = threshold
         self._origin = origin
+        self._confidence = confidence
         self.maker = Maker(origin.model, origin.config)
 
     def severity(self, score: float) -> Severity:
@@ -82,6 +87,7 @@ class Teller:
             evidence=self._evidence(key[0], incident.started, point, by),
             peak_at=moment(peak.time),
             duration=ended - incident.started.time,
+            confidence=self._confidence(key) if maker is None else None,
         )
         return alert.model_copy(update={"summary": sentence(alert)})
 
@@ -127,8 +133,58 @@ class Teller:
             cause=cause,
             peak_at=moment(peak.time),
             duration=ended - trouble.started.time,
+            confidence=self._confidence(key) if maker is None else None,
         )
         return alert.model_copy(update={"summary": sentence(alert, peak.detail)})
+
+    def drift(
+        self,
+        key: Key,
+        drift: Drift,
+        log: Float64,
+        status: Status,
+        point: Point,
+        reason: Reason | None = None,
+        maker: Maker | None = None,
+    ) -> Alert:
+        """What is usual has moved: `log` (F,) is the logarithm of what it is now over what it was in training.
+
+        The features are those that are, or were, beyond the limit; none where another maker's level is told of.
+        """
+        by = maker or self.maker
+        name = identity("drift", key[1], by.model, self._origin.topic, key[0], drift.started.offset)
+        share = np.abs(log)
+        share /= share.sum() or 1.0
+        told = sorted(drift.features, key=lambda f: -float(share[f])) if maker is None else []
+        alert = Alert(
+            id=identity("message", name, status, point.offset, by.config),
+            incident=name,
+            kind="drift",
+            status=status,
+            reason=reason,
+            stream=key[1],
+            time=moment(point.time),
+            started_at=moment(drift.started.time),
+            ended_at=moment(drift.last.time) if status == "closed" else None,
+            severity="warning",
+            score=drift.peak.score,
+            error=drift.peak.score * drift.limit,
+            threshold=drift.limit,
+            features=tuple(
+                Feature(
+                    name=self._features[f],
+                    observed=float(np.exp(log[f])),
+                    expected=1.0,
+                    contribution=float(share[f]),
+                )
+                for f in told[: self._rules.features]
+            ),
+            evidence=self._evidence(key[0], drift.started, point, by),
+            peak_at=moment(drift.peak.time),
+            duration=drift.last.time - drift.started.time,
+            confidence=self._confidence(key) if maker is None else None,
+        )
+        return alert.model_copy(update={"summary": sentence(alert)})
 
     def _evidence(self, partition: int, started: Point, point: Point, by: Maker) -> Evidence:
         return Evidence(

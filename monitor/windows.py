@@ -238,8 +238,9 @@ class WindowStore:
 
     def _dismiss(self, row: int, partition: int, slots: Int64, reason: str) -> tuple[Departure, ...]:
         names = [self.streams.names[slot] for slot in slots.tolist()]
+        heard = self.streams.last_offset[slots].tolist()
         self.streams.remove(slots)
-        return tuple(Departure(row, partition, name, reason) for name in names)
+        return tuple(Departure(row, partition, name, reason, offset) for name, offset in zip(names, heard, strict=True))
 
     def _admit(self, batch: Batch, start: int, stop: int) -> tuple[Int64, int, int]:
         """Slots of the events from `start` on, up to `stop` or to the first new stream for which there is no room."""

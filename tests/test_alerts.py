@@ -35,7 +35,8 @@ GOLDEN = """\
 "contribution":0.75,"unit":"°C","observed_category":null,"expected_category":null},{"name":"vibration",\
 "observed":-1e-7,"expected":123457.0,"contribution":0.25,"unit":"","observed_category":null,"expected_category":null}],\
 "evidence":{"topic":"events","partition":3,"first_offset":41,"last_offset":9007199254740993,"model":"m","config":"c"},\
-"cause":null,"peak_at":"2024-04-05T19:34:00.000Z","duration":68.0012,"summary":"pump-7: hot"}"""
+"cause":null,"peak_at":"2024-04-05T19:34:00.000Z","duration":68.0012,"summary":"pump-7: hot",\
+"confidence":0.75}"""
 
 
 def example(**changes: Any) -> Alert:
@@ -63,6 +64,7 @@ def example(**changes: Any) -> Alert:
         "peak_at": moment(1712345640),
         "duration": 68.0012,
         "summary": "pump-7: hot",
+        "confidence": 0.75,
     }
     return Alert(**facts | changes)
 
@@ -79,7 +81,7 @@ def test_what_was_published_is_read_back_and_published_the_same() -> None:
 
 def test_what_was_published_before_these_fields_were_added_is_still_read() -> None:
     read = parse(OLD.encode())
-    assert (read.cause, read.peak_at, read.duration, read.summary) == (None, None, 0.0, "")
+    assert (read.cause, read.peak_at, read.duration, read.summary, read.confidence) == (None, None, 0.0, "", None)
     assert [feature.unit for feature in read.features] == ["", ""]
 
 

@@ -18,6 +18,11 @@ MODULES = {
     for path in sorted((ROOT / "monitor").rglob("*.py"))
 }
 PURE = (
+    "adaptation",
+    "drift",
+    "level",
+    "level_state",
+    "levels",
     "pipeline",
     "events",
     "windows",
@@ -85,6 +90,7 @@ LEVELS = (
         "gates",
         "imputation",
         "incident_state",
+        "level",
         "local_kafka",
         "ports",
         "reject_ratio",
@@ -93,9 +99,11 @@ LEVELS = (
         "summary",
         "timing",
     ),
-    ("events", "model", "quality", "standstill", "telling", "windows"),
-    ("troubles",),
+    ("level_state",),
+    ("events", "levels", "model", "quality", "standstill", "telling", "windows"),
+    ("drift", "troubles"),
     ("detector", "feeds", "incidents", "outputs", "snapshot_file", "status"),
+    ("adaptation",),
     ("delivery_metrics", "health", "model_metrics", "pipeline", "snapshots"),
     ("metrics",),
     ("reporting", "snapshotting"),

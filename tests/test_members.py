@@ -31,9 +31,10 @@ from monitor.snapshots import Identity, Snapshots
 from monitor.windows import Image
 from tests.fakes import ListBroker, ListSink, ListSource
 from tests.faulty import KINDS, Careful, faulty, sections
+from tests.test_adaptation import RULES, Learning
 from tests.test_pipeline import CARELESS, START, Last, pipeline, record
 
-SEEDS = (*range(13), 24, 40)  # the last two have found something; more of them take about 0.2 s each
+SEEDS = (*range(13), 24, 40, 101)  # the last three have found something; more of them take about 0.2 s each
 TURNS = 4000  # until a schedule without faults must have come to its end
 
 _PLACE = ("monitor-partition", "monitor-offset")  # headers of a dead letter
@@ -183,21 +184,26 @@ class World:
     """Some members on one broker, and what befalls them. All of it follows from the seed."""
 
     def __init__(
-        self, seed: int, delivery: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, faulty_data: bool = False
+        self, seed: int, delivery: str, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "plain"
     ) -> None:
+        """Of the kind `faulty` the data are at fault; of the kind `adapting` the members learn from them."""
         self.random = random = Random(seed)
         self.clock = Clock()
         for module in ("service", "snapshotting", "takeover"):
             monkeypatch.setattr(f"monitor.{module}.time", self.clock)
         monkeypatch.setattr("monitor.resume._SPACING", random.choice([1, 1, 5, 1000]))
         monkeypatch.setattr("monitor.resume._LOOK_EVERY", random.choice([1, 1, 10, 1000]))
-        self._model = Careful(random.choice([3, 8])) if faulty_data else Last()
-        checks = sections() if faulty_data else {"quality": CARELESS}
+        self._model: Last = Last()
+        checks: dict[str, Any] = {"quality": CARELESS}
+        if kind == "faulty":
+            self._model, checks = Careful(random.choice([3, 8])), sections()
+        elif kind == "adapting":
+            self._model, checks = Learning(), {"quality": CARELESS, "adaptation": RULES}
         self.settings = config.Settings.model_validate(checks | _sections(random, delivery))
         self.broker = ListBroker(random.randint(1, 3))
         names = [f"s{number}" for number in range(random.randint(2, 7))]
         for partition, log in enumerate(self.broker.log):
-            log.extend((_faulty_feed if faulty_data else _feed)(random, partition, names))
+            log.extend((_faulty_feed if kind == "faulty" else _feed)(random, partition, names))
         self.generation = 0
         self.faulty = True
         self.members: list[Member] = []
@@ -358,14 +364,14 @@ def without_repeats(streams: _Streams) -> _Streams:
     return {stream: list(dict.fromkeys(told)) for stream, told in streams.items()}
 
 
-@pytest.mark.parametrize("faulty_data", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "faulty", "adapting"])
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_whatever_befalls_the_members_they_tell_what_one_alone_tells(
-    seed: int, delivery: str, faulty_data: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, delivery: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte for byte and in order, of each stream; at least once, with repeats that are the same to the byte."""
-    world = World(seed, delivery, tmp_path, monkeypatch, faulty_data=faulty_data)
+    world = World(seed, delivery, tmp_path, monkeypatch, kind)
     alone = [world.line().process(log) for log in world.broker.log]
     world.run()
     expected = by_stream(alert.to_bytes() for outcome in alone for alert in outcome.alerts)

@@ -365,7 +365,7 @@ def test_a_fault_survives_its_bytes() -> None:
     peak = Peak(2.0, 1.0, ones, ones, ones, 9.5)
     incident = Incident(Point(-1, 1.0, 2), peak, Point(-1, 3.0, 4), Point(-1, 5.0, 6), 7.0, "major")
     value = to_bytes(Loud(incident=incident, troubles={"unit_jump": trouble}), Maker("m", "c"))
-    loud, maker = from_bytes(value)
+    loud, maker, _ = from_bytes(value)
     assert loud.troubles == {"unit_jump": trouble}
     assert loud.incident is not None
     assert loud.incident.peak.time == 9.5

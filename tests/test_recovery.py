@@ -217,3 +217,17 @@ def test_records_that_are_read_again_count_as_nothing_else() -> None:
 def test_bytes_that_are_no_state_are_told(value: bytes) -> None:
     with pytest.raises(UnreadableStateError):
         from_bytes(value)
+
+
+BEFORE_LEVELS = bytes.fromhex(
+    "9a01a16da16391930192cb41d954fc400000000c96cb4004000000000000cb3fb999999999999ac4080000c03f00002040c4080000c03f"
+    "00002040c4080000c03f00002040cb41d954fc4000000004c0c0cbfff000000000000092cb41d954fc400000000c90"
+)
+"""The state of a suspicious stream, as it was written before anything was learned of streams."""
+
+
+def test_state_that_was_written_before_levels_is_still_read() -> None:
+    loud, maker, level = from_bytes(BEFORE_LEVELS)
+    assert (maker, level) == (Maker("m", "c"), None)
+    assert (loud.seen, loud.heard.offset, [seen for seen, *_ in loud.recent]) == (4, 12, [1])
+    assert to_bytes(loud, maker)[1:-1] == BEFORE_LEVELS[1:]

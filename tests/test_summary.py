@@ -103,6 +103,18 @@ def test_a_gap_says_how_long_and_from_when_to_when() -> None:
     assert sentence(gap) == "pump-7: no events for 4000 s, 2024-04-05 12:03:04 to 13:09:44 UTC"
 
 
+def test_a_drift_says_what_is_usual_now_and_what_to_do() -> None:
+    usual = Feature(name="flow", observed=3.21, expected=1, contribution=0.9)
+    assert sentence(alert(kind="drift", features=(usual,))) == (
+        "pump-7: the usual error is not training's any more: flow 3.21 times; retraining is due; "
+        "since 2024-04-05 12:03:04 UTC"
+    )
+    closed = {"status": "closed", "reason": "recovered", "ended_at": moment(1712318644)}
+    assert sentence(alert(kind="drift", features=(), **closed)) == (
+        "pump-7: the usual error is not training's any more; 2024-04-05 12:03:04 to 12:04:04 UTC, over"
+    )
+
+
 def test_every_cause_has_its_words() -> None:
     assert len({sentence(alert(cause=cause, features=())) for cause in CAUSES}) == len(CAUSES)
 

@@ -72,7 +72,7 @@ def lasted(seconds: float) -> str:
 
 def explain(alert: Alert, most: int) -> str:
     """The features that contribute most: share of the error, what was seen, what was expected; or the fault."""
-    if alert.cause is not None:
+    if alert.kind != "anomaly":
         return alert.summary.partition(": ")[2]
     return ", ".join(
         f"{feature.name} {feature.contribution:.0%} ({_seen(feature)})" for feature in alert.features[:most]

@@ -15,11 +15,12 @@ from pydantic import Field, model_validator
 
 from monitor.config.brokers import Kafka, Outputs, Sasl, Tls, Topics, TopicSpec
 from monitor.config.feeding import Feed, Flows, Join, Sensor
-from monitor.config.judging import Gates, Maintenance, Quality
+from monitor.config.judging import Adaptation, Gates, Maintenance, Quality
 from monitor.config.learning import FeatureRule, Training
 from monitor.config.section import Count, Seconds, Section
 
 __all__ = [
+    "Adaptation",
     "DeadLetters",
     "Events",
     "FeatureRule",
@@ -211,6 +212,7 @@ class Settings(Section):
     incidents: Incidents = Incidents()
     gates: Gates = Gates()
     quality: Quality = Quality()
+    adaptation: Adaptation = Adaptation()
     recovery: Recovery = Recovery()
     training: Training = Training()
     feed: Feed = Feed()
@@ -220,5 +222,7 @@ class Settings(Section):
     def digest(self) -> str:
         """SHA-256 over the settings that can change an alert; addresses, ports and logs are not among them."""
         shaping = self.model_dump(mode="json", include={"events", "windows", "incidents", "gates", "quality"})
+        if self.adaptation.enabled:  # else none of them can, and incidents that were open before there were any go on
+            shaping["adaptation"] = self.adaptation.model_dump(mode="json")
         shaping["model"] = {"runtime": self.model.runtime, "threshold": self.model.threshold}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

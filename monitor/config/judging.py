@@ -1,4 +1,4 @@
-"""What may count as an anomaly, and which faults are the data's own."""
+"""What may count as an anomaly, which faults are the data's own, and what is learned of each stream while it flows."""
 
 from __future__ import annotations
 
@@ -133,3 +133,23 @@ class Quality(Section):
     """Event times of a whole window are further behind than this. Not by default: late delivery looks the same."""
     rate_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = 4
     """All intervals of a window are so many times shorter, or all so many times longer, than usual in training."""
+
+
+class Adaptation(Section):
+    """Slow change: what each stream's errors usually are is learned from its normal windows while it flows."""
+
+    enabled: bool = False
+    """Errors are taken in units of the stream's own, as far as it is known, instead of training's."""
+    half_life: Seconds = 86400
+    """Seconds of event time after which what was learned counts half."""
+    prior_windows: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Windows of a stream that weigh as much as the fleet's calibration. Not given: how much the streams of the
+    training data differ decides (the artefact says it), or 10 where there was one."""
+    limit: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 30
+    """The most by which a stream's usual error is learned to be above training's, and its inverse the least."""
+    absorb_after: Seconds | None = 86400
+    """An anomaly that is open for so many seconds of event time, with steady errors, closes as `absorbed`: they are the
+    stream's usual ones from then on. None: never."""
+    drift_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = 3
+    """An incident of kind drift opens when a feature's usual error is so many times above, or below, training's. None:
+    never."""

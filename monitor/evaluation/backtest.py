@@ -86,8 +86,8 @@ class Backtest:
 
     @property
     def anomalies(self) -> tuple[Fired, ...]:
-        """Incidents without the faults of the data: what scores and labels speak of."""
-        return tuple(one for one in self.fired if one.kind != "data_quality")
+        """Incidents without drifts and the faults of the data: what scores and labels speak of."""
+        return tuple(one for one in self.fired if one.kind == "anomaly")
 
     @property
     def max_gap(self) -> float:
@@ -155,7 +155,7 @@ class _Told:
                 self._place((number, alert.stream), alert, at_once=True)
 
     def _place(self, key: Key, alert: Alert, *, at_once: bool) -> None:
-        if alert.kind == "data_quality":
+        if alert.kind != "anomaly":
             return
         if alert.status == "opened":
             self.excerpts.opened(key, alert.incident)

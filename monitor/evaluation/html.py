@@ -17,7 +17,7 @@ from monitor.evaluation.comparison import Comparison, Rows
 from monitor.evaluation.compression import Compression
 from monitor.evaluation.hindsight import Hindsight
 from monitor.evaluation.values import Bool
-from monitor.evaluation.words import lasting
+from monitor.evaluation.words import lasting, other_kinds
 from monitor.web.markup import THIN, Html, join, moment, number, plural, significant, tag
 from monitor.web.page import STYLE as PAGE_STYLE
 from monitor.web.panels import model_card
@@ -120,8 +120,8 @@ def _verdict(facts: Facts) -> list[str]:
         said += [f": {significant(len(fired) / days)} per stream and day"]
         said += [f", where the model was calibrated for {budget:g}" if budget is not None else ""]
     said.append(". ")
-    if faults := len(backtest.fired) - len(fired):
-        said.append(f"Apart from these it would have reported {plural(faults, 'fault')} of the data. ")
+    if others := other_kinds(backtest.fired):
+        said.append(f"Apart from these it would have reported {' and '.join(others)}. ")
     if facts.comparison and facts.comparison.overall:
         events = facts.comparison.overall["model"].events
         said += [

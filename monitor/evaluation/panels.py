@@ -15,7 +15,7 @@ from monitor.evaluation.comparison import Rows
 from monitor.evaluation.events import intervals
 from monitor.evaluation.excerpts import Excerpt
 from monitor.evaluation.values import Bool
-from monitor.evaluation.words import lasted, pair, worth
+from monitor.evaluation.words import lasted, other_kinds, pair, worth
 from monitor.web.markup import Html, moment, number, plural, significant, tag
 
 STREAMS = 8  # of the timeline
@@ -100,7 +100,7 @@ def timeline(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Bool
         parts.append(_stream(series, rows[i], own, None if labels is None else labels[series.stream], axis, several))
     entries = [("score", "score, highest and lowest of each column"), ("alert", "alert line (score 1)")]
     entries += [(name, name) for name in SEVERITIES if any(one.severity == name for one in backtest.anomalies)]
-    entries += [("fault", "fault of the data")] if len(backtest.anomalies) < len(backtest.fired) else []
+    entries += [("fault", "fault of the data, or drift")] if len(backtest.anomalies) < len(backtest.fired) else []
     entries += [("truth", "labelled")] if labels is not None else []
     count = f"{len(chosen)} of {plural(len(rows), 'stream')}, most incidents first" if left else ""
     fired = sum(len(rows[i].incidents) for i in left)
@@ -124,9 +124,7 @@ def _stream(series: Series, rows: Rows, fired: Sequence[Fired], label: Bool | No
     height, lane = 128, 9
     known = rows.score[np.isfinite(rows.score)]
     name = f"{series.stream} (partition {series.partition})" if several else series.stream
-    faults = sum(one.kind == "data_quality" for one in fired)
-    facts = [plural(len(fired) - faults, "incident")]
-    facts += [f"{plural(faults, 'fault')} of the data"] if faults else []
+    facts = [plural(sum(one.kind == "anomaly" for one in fired), "incident"), *other_kinds(fired)]
     if not len(known):
         facts = [f"never scored: {plural(len(rows.time), 'event')}, too few in a row for a window"]
         return tag("div", _lead(name, facts), class_="stream")
@@ -160,14 +158,14 @@ def _incident(one: Fired, axis: Axis, lane: int) -> Html:
     begin = float(axis.at(one.started_at))
     end = 1.0 if one.ended_at is None else float(axis.at(one.ended_at))
     told = f"{one.severity}, peak {significant(one.score)}, since {moment(one.started_at)}, lasted {lasted(one)}"
-    if one.kind == "data_quality":
+    if one.kind != "anomaly":
         return charts.band(begin, end, 0, lane, "fault", one.summary)
     return charts.band(begin, end, 0, lane, one.severity, told)
 
 
 def _most(fired: Sequence[Fired], most: int) -> list[Fired]:
-    chosen = sorted(fired, key=lambda one: (one.kind == "data_quality", -one.score))[:most]
-    return sorted(chosen, key=lambda one: (one.kind != "data_quality", one.started_at))  # anomalies over faults
+    chosen = sorted(fired, key=lambda one: (one.kind != "anomaly", -one.score))[:most]
+    return sorted(chosen, key=lambda one: (one.kind == "anomaly", one.started_at))  # anomalies over faults
 
 
 def _overlap(spans: Int64, begin: int, end: int) -> int:

@@ -129,13 +129,15 @@ def incidents(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Boo
     if not backtest.fired:
         return Html()
     true = matched(backtest, rows, labels)
-    ordered = sorted(
-        backtest.fired, key=lambda one: (one.kind == "data_quality", -one.score, one.opened_at, one.incident)
-    )
+    ordered = sorted(backtest.fired, key=lambda one: (one.kind != "anomaly", -one.score, one.opened_at, one.incident))
     lines = []
     for one in ordered[:INCIDENTS]:
-        fault = one.kind == "data_quality"
-        badge = tag("span", "data" if fault else one.severity, class_="badge" if fault else f"badge {one.severity}")
+        fault = one.kind != "anomaly"
+        badge = tag(
+            "span",
+            "drift" if one.kind == "drift" else "data" if fault else one.severity,
+            class_="badge" if fault else f"badge {one.severity}",
+        )
         told = one.summary.removeprefix(f"{one.stream}: ") if fault else leading(one, 3)
         cells = [Cell(moment(one.started_at), "nowrap"), name_cell(one.stream), Cell(badge)]
         cells += [*figures(significant(one.score), lasted(one)), Cell(told, "features small")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from math import floor, inf, isnan, log10
 
 from monitor.alerts import Feature
 from monitor.evaluation.backtest import Fired
-from monitor.web.markup import THIN, UNKNOWN, duration
+from monitor.web.markup import THIN, UNKNOWN, duration, plural
 
 
 def share(value: float) -> str:
@@ -50,3 +52,11 @@ def leading(one: Fired, most: int) -> str:
         observed, expected = pair(feature.observed, feature.expected)
         told.append(f"{feature.name} {feature.contribution:.0%} ({observed}, expected {expected})")
     return ", ".join(told)
+
+
+def other_kinds(fired: Iterable[Fired]) -> tuple[str, ...]:
+    """How many drifts and faults of the data are among incidents, in words; those that there are none of left out."""
+    kinds = Counter(one.kind for one in fired)
+    faults, drifts = kinds["data_quality"], kinds["drift"]
+    said = [f"{plural(faults, 'fault')} of the data"] if faults else []
+    return (*said, plural(drifts, "drift")) if drifts else tuple(said)

@@ -17,6 +17,8 @@ from monitor.model.part import Part
 FORMAT_VERSION = 2
 
 Method = Literal["quantile", "incidents", "tail", "largest", "saturated"]
+PRIOR_WINDOWS = (1.0, 100.0)
+"""Whatever a few streams of the training data say: a stream is never believed at once, and always in the end."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -53,6 +55,26 @@ class Scoring(Part):
     """The error of a window is the mean over its features' errors, or the largest of them."""
 
 
+class Typical(Part):
+    """What the errors of features usually are, and by how much windows and streams differ; logarithms: see `level`."""
+
+    log_error: tuple[Finite, ...]  # of each feature, mean over calibration windows
+    within: Annotated[
+        float, Field(ge=0, allow_inf_nan=False)
+    ]  # variance between windows of a stream, mean over features
+    between: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = (
+        None  # between streams; None where there is one
+    )
+
+    @property
+    def prior_windows(self) -> float | None:
+        """Windows of a stream that weigh as much as what is known of all; None where it is not known."""
+        if self.between is None:
+            return None
+        low, high = PRIOR_WINDOWS
+        return high if self.within >= high * self.between else max(low, self.within / self.between)
+
+
 class Calibration(Part):
     method: Method  # see `calibration.budget`
     threshold: Annotated[
@@ -63,6 +85,7 @@ class Calibration(Part):
     expected: tuple[float, float, float] | None  # incidents per stream per day: 95 % range and, in the middle, the rate
     windows: int  # calibration windows, none of them used for fitting
     windows_per_stream_per_day: float  # at the usual interval, every event scored
+    typical: Typical | None = None  # None in artefacts of before it was recorded
 
 
 class TrainingRecord(Part):

@@ -20,7 +20,8 @@ from monitor.model.detectors import learn
 from monitor.model.fitting import Fitted, Progress, fit
 from monitor.model.manifest import Manifest, TrainingRecord
 from monitor.model.scorer import Scorer
-from monitor.model.weighing import errors
+from monitor.model.typical import apart, calm, typical
+from monitor.model.weighing import errors, feature_errors
 
 __all__ = ["Progress", "Series", "Trained", "errors", "fit", "prepare", "train"]
 
@@ -68,6 +69,12 @@ def train(
     )
     calibration_error = errors(learned.scorer, split, split.calibration)  # (n,)
     calibration, warnings = calibrate(calibration_error, split, settings, rules)
+    quiet = calm(calibration_error, calibration.threshold, split.window + rules.close_after)
+    some = apart(split.calibration[quiet], split.window)  # (n,)
+    stream = split.stream[some + split.window - 1]
+    calibration = calibration.model_copy(
+        update={"typical": typical(feature_errors(learned.scorer, split, some), stream)}
+    )
     chosen = np.unique(np.linspace(0, len(split.calibration) - 1, EXAMPLES).astype(np.int64))
     draft = Manifest(
         architecture=learned.design,

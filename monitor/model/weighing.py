@@ -62,3 +62,11 @@ def errors(scorer: Scorer, split: Split, first: Int64) -> Float32:
     with torch.inference_mode():
         parts = [scorer(gather(rows, some, split.window, mean))[0] for some in batches(first)]
     return torch.cat(parts).numpy()
+
+
+def feature_errors(scorer: Scorer, split: Split, first: Int64) -> Float32:
+    """The errors (n, F) of the features in the windows that begin at rows `first` (n,)."""
+    rows, mean = torch.from_numpy(split.rows), torch.from_numpy(split.mean)
+    with torch.inference_mode():
+        parts = [scorer(gather(rows, some, split.window, mean))[1] for some in batches(first)]
+    return torch.cat(parts).numpy()

@@ -98,7 +98,7 @@ def _compare_states(expected: dict[Stream, bytes], records: Iterable[Any], *, qu
 
 
 def _says_quiet(value: bytes) -> bool:
-    loud, _ = from_bytes(value)
+    loud, *_ = from_bytes(value)
     return not loud.recent and loud.held is None and loud.incident is None and loud.cooling_until == -inf
 
 

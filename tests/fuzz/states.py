@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from monitor import incident_state
+from monitor import incident_state, level_state
 from monitor.incident_state import (
     Finding,
     Incident,
@@ -21,6 +21,8 @@ from monitor.incident_state import (
     Trouble,
     UnreadableStateError,
 )
+from monitor.level import Course, Running
+from monitor.level_state import Drift, Farthest, Level, Shift
 from tests.fuzz.target import demand
 
 MAKER = Maker("m" * 12, "c" * 12)
@@ -29,14 +31,27 @@ MAKER = Maker("m" * 12, "c" * 12)
 def check(data: bytes) -> bool:
     """What is taken is what the bytes say, member by member and bit by bit."""
     try:
-        loud, maker = incident_state.from_bytes(data)
+        loud, maker, level = incident_state.from_bytes(data)
     except UnreadableStateError:
         return False
-    written = incident_state.to_bytes(loud, maker)
+    written = incident_state.to_bytes(loud, maker, level)
     given, taken = (msgspec.msgpack.decode(value) for value in (data, written))
     demand(_bits(taken) == _bits(_cut(_completed(given), taken)), f"{given} was taken for {taken}")
     again = incident_state.to_bytes(*incident_state.from_bytes(written))
     demand(again == written, "written again it is another")
+    return level is None or check_level(level)
+
+
+def check_level(data: bytes) -> bool:
+    """The same of what is learned of a stream."""
+    try:
+        level = level_state.unpack(data)
+    except UnreadableStateError:
+        return False
+    written = level_state.pack(level)
+    given, taken = (msgspec.msgpack.decode(value) for value in (data, written))
+    demand(_bits(taken) == _bits(_cut(given, taken)), f"{given} was taken for {taken}")
+    demand(level_state.pack(level_state.unpack(written)) == written, "written again it is another")
     return True
 
 
@@ -47,7 +62,7 @@ def _completed(given: Any) -> Any:
     for spot, peak in begun:
         if len(peak) < 6 or peak[5] is None:
             peak[5:6] = spot[:1]
-    return [*given, []] if len(given) < 10 else given
+    return [*given, *[[], None][len(given) - 9 :]] if len(given) < 11 else given
 
 
 def _cut(given: Any, taken: Any) -> Any:
@@ -77,10 +92,15 @@ def seeds() -> list[bytes]:
         Loud(troubles={"stuck": trouble, "unit_jump": trouble}, heard=point),
     ]
     made = [incident_state.to_bytes(loud, MAKER) for loud in louds]
+    own = Running(np.array([0.5, -0.0], np.float32), np.array([3.5, 0], np.float32))
+    drift = Drift(point, (1,), Farthest(1.5, 1.7e9), point, 1.7e9, 3.0)
+    course = Course(12, own, own.weight, 2, 1.7e9)
+    level = Level(own, Shift(own, own.mean), 1, point, 1.7e9, 1.7e9, course, drift)
+    made += [incident_state.to_bytes(louds[0], MAKER, level_state.pack(one)) for one in (Level(own), level)]
     severity = made[3].rindex(b"\x01\x03\xcb")  # that of "major", and the normal scores behind it
     found = [  # by the fuzzer: a severity counted from the end, and nesting in what a later version may add
         made[3][:severity] + b"\xff" + made[3][severity + 1 :],
-        b"\x9b" + made[0][1:] + b"\x91" * 3000 + b"\x00",
+        b"\x9c" + made[0][1:] + b"\x91" * 3000 + b"\x00",
     ]
     return [*made, *found, b""]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -57,6 +58,33 @@ def test_a_member_killed_in_an_open_incident_goes_on_as_if_nothing_had_happened(
     assert second.metric("monitor_replayed_records_total") > 0
     assert second.metric("monitor_streams_short_total") == 0
     assert [line["by"] for line in recovered(second)] == ["topic"]
+
+
+def test_members_that_are_killed_while_they_learn_go_on_as_if_nothing_had_happened(deployment: Deployment) -> None:
+    """Before, within and after a shift that is absorbed: what is learned comes back from the state topic."""
+    deployment.write(
+        kafka={"instance_id": "only"},
+        adaptation={"enabled": True, "half_life": 600, "prior_windows": 5, "absorb_after": 200, "drift_factor": 2},
+        incidents={"update_every": 60},
+        quality={"stuck": False},
+    )
+    shifted = rows(1200, anomalies=(1000,))
+    shifted[300:, 1] += 2
+    cuts = [0, 150, 400, 700, len(shifted)]
+    members: list[Monitor] = []
+    for first, last in itertools.pairwise(cuts):
+        for member in members:
+            member.kill()
+        deployment.put(records("learned", shifted[first:last], first=first))
+        members.append(deployment.serve())
+        members[-1].until(lambda: members[-1].status()["partitions"][0]["lag"] == 0, "the end")
+    expected = deployment.undisturbed()
+    members[-1].until(lambda: deployment.alert_values() == expected, "the alerts of an undisturbed run")
+    told = [json.loads(value) for value in expected]
+    reasons = [alert["reason"] for alert in told if alert["kind"] == "anomaly" and alert["status"] == "closed"]
+    assert reasons[0] == "absorbed"
+    assert {alert["kind"] for alert in told} == {"anomaly", "drift"}
+    assert [line["forgotten"] for member in members for line in recovered(member)] == [0] * len(members)
 
 
 def test_a_static_member_that_is_killed_and_restarted_moves_no_partition_and_blocks_no_reader(
