@@ -1,8 +1,6 @@
-"""One incident per event, not one alert per row: a state machine for each stream that is not quiet.
+"""One incident per event, not one alert per row: what is known of each stream that is not quiet.
 
-    quiet --anomalous--> suspicious --k of n, for min_duration--> open --m normal in a row--> closed, cooldown --> quiet
-
-Beside it there is one for each fault of the stream's data: see `troubles`.
+Each has a state machine for its anomaly (`anomalies`) and one for each fault of its data (`troubles`).
 
 Only event times and the order of a stream's own scores decide; the wall clock, other streams and the batch do not.
 What is known of a stream that is not quiet can be taken out as bytes (`changes`) and put back elsewhere (`restore`).
@@ -13,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from math import inf
 from types import MappingProxyType
 
@@ -21,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor import config
-from monitor.alerts import CAUSES, SEVERITIES, Alert, Reason, Severity
+from monitor.alerts import CAUSES, Alert, Reason, Severity
+from monitor.anomalies import Anomalies, peak_of
 from monitor.batch import Batch, Departure, Float64, Int64, Return, Scores, StateChange, Windows
 from monitor.incident_state import (
     NEVER,
@@ -29,7 +27,6 @@ from monitor.incident_state import (
     Incident,
     Loud,
     Maker,
-    Peak,
     Point,
     Trouble,
     UnreadableStateError,
@@ -38,20 +35,12 @@ from monitor.incident_state import (
 )
 from monitor.level_state import Drift, Level, unpack
 from monitor.levels import Levels
-from monitor.telling import Key, Origin, Teller
+from monitor.telling import Key, Origin, Teller, Told
 from monitor.troubles import Troubles
 
 _NOTHING: Mapping[int, Sequence[Finding]] = MappingProxyType({})
 
 __all__ = ["Incidents", "Judged", "Origin", "Restored", "Told"]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An alert, and the row of the batch whose event caused it; -1 where no event did."""
-
-    alert: Alert
-    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +79,12 @@ class Incidents:
         `categories` are the values of the features that are no numbers. `levels` are what is learned of the streams: it
         stands in the same record of the changelog.
         """
-        self._rules = rules
         self._max_gap = max_gap
         self._levels = levels or Levels()
         self.teller = Teller(
             rules, features, units or [""] * len(features), threshold, origin, categories, self._levels.confidence
         )
+        self._anomalies = Anomalies(self.teller, rules)
         self._troubles = Troubles(self.teller, features, clean_after, rules.update_every)
         self._maker = self.teller.maker
         self._loud: dict[Key, Loud] = {}
@@ -186,12 +175,13 @@ class Incidents:
             told.extend(Told(alert, row) for alert in self._troubles.step(key, loud, point, findings.get(i, ())))
             peak = None
             if anomalous[i]:
-                peak = _peak(windows, scores, score, i, point.time)
+                peak = peak_of(windows, scores, score, i, point.time)
                 if loud.troubles:
                     peak = self._troubles.without_faults(peak, loud)
                     if peak.score != score[i]:
                         held[i] = peak.score
-            told.extend(self._step(key, loud, point, peak if peak is not None and peak.score > 1 else None))
+            worst = peak if peak is not None and peak.score > 1 else None
+            told.extend(Told(alert, row) for alert in self._anomalies.step(key, loud, point, worst))
             self._changed.add(key)
             if loud.quiet:
                 self._forget(key, None if was_quiet else point)
@@ -322,55 +312,6 @@ class Incidents:
         self._follow_slots(live, np.ones(len(live), np.bool_))
         self._slotless |= {(partition, streams[i]) for i in np.flatnonzero(loud & (slots < 0)).tolist()}
 
-    def _step(self, key: Key, loud: Loud, point: Point, peak: Peak | None) -> Iterator[Told]:
-        """One score of a stream that is not quiet; `peak` is given where it is anomalous."""
-        rules = self._rules
-        loud.heard = point
-        incident = loud.incident
-        if incident is not None:
-            yield from self._follow(key, loud, incident, point, peak)
-            return
-        loud.seen += 1
-        while loud.recent and loud.recent[0][0] <= loud.seen - rules.open_window:
-            loud.recent.popleft()
-        if peak is not None:
-            loud.recent.append((loud.seen, point, peak))
-        if len(loud.recent) < rules.open_after:
-            loud.held = None
-            return
-        if loud.held is None:
-            loud.held = loud.recent[0][1], reduce(Peak.joined, (entry[2] for entry in loud.recent))
-        elif peak is not None:
-            loud.held = loud.held[0], loud.held[1].joined(peak)
-        since, worst = loud.held
-        ready = point.time - since.time >= rules.min_duration and point.time >= loud.cooling_until
-        if ready and peak is not None and worst.score >= rules.severity.warning:
-            severity = self.teller.severity(worst.score)
-            loud.incident = Incident(since, worst, point, point, point.time, severity)
-            loud.held = None
-            loud.recent.clear()
-            yield Told(self.teller.anomaly(key, loud.incident, "opened", point), point.row)
-
-    def _follow(self, key: Key, loud: Loud, incident: Incident, point: Point, peak: Peak | None) -> Iterator[Told]:
-        rules = self._rules
-        incident.last = point
-        if peak is None:
-            incident.normal += 1
-            if incident.normal >= rules.close_after:
-                loud.incident = None
-                loud.cooling_until = point.time + rules.cooldown
-                yield Told(self.teller.anomaly(key, incident, "closed", point, "recovered"), point.row)
-                return
-        else:
-            incident.normal = 0
-            incident.last_anomalous = point
-            incident.peak = incident.peak.joined(peak)
-        worse = SEVERITIES.index(self.teller.severity(incident.peak.score)) > SEVERITIES.index(incident.told_severity)
-        if worse or point.time - incident.told_at >= rules.update_every:
-            incident.told_at = point.time
-            incident.told_severity = self.teller.severity(incident.peak.score)
-            yield Told(self.teller.anomaly(key, incident, "updated", point), point.row)
-
     def _depart(self, departure: Departure, offset: int) -> Iterator[Told]:
         key = (departure.partition, departure.stream)
         loud, level = self._loud.get(key), self._levels.get(key)
@@ -410,15 +351,3 @@ class Incidents:
         if level is not None and level.drift is not None:
             last, log = replace(level.drift.last, row=row), self._levels.log(level)
             yield Told(self.teller.drift(key, level.drift, log, "closed", last, reason, maker), row)
-
-
-def _peak(windows: Windows, scores: Scores, score: Float64, i: int, time: float) -> Peak:
-    # Copies: a view would keep the whole batch alive for as long as the incident is open.
-    return Peak(
-        float(score[i]),
-        float(scores.error[i]),
-        scores.feature_error[i].copy(),
-        windows.values[i, -1].copy(),
-        scores.expected[i].copy(),
-        time,
-    )

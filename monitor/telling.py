@@ -27,6 +27,14 @@ class Origin:
     config: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert, and the row of the batch whose event caused it; -1 where no event did."""
+
+    alert: Alert
+    row: int
+
+
 class Teller:
     """Words for the incidents of one model under one configuration. It remembers nothing."""
 
