@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import ceil
 
 import numpy as np
@@ -12,7 +13,7 @@ from monitor.calibration.incident_count import Stretch
 from monitor.config import Incidents, Training
 from monitor.errors import MonitorError
 from monitor.model.dataset import Split
-from monitor.model.manifest import Calibration, Method
+from monitor.model.manifest import Calibration, FittedTail, Method
 
 DEFAULT_BUDGET = 1.0
 """Incidents per stream per day where neither a budget nor a quantile is set."""
@@ -32,7 +33,7 @@ def calibrate(
         raise MonitorError(
             "the calibration windows have no finite errors", "Look for extreme values in the last part of the rows."
         )
-    expected, budget = None, None
+    expected, budget, tail = None, None, None
     if settings.quantile is not None:
         method: Method = "quantile"
         threshold, warnings = _quantile(errors, settings.quantile)
@@ -43,6 +44,7 @@ def calibrate(
         found = threshold_for(stretches(errors, split), rules, budget, split.interval)
         method, threshold, warnings = found.method, found.threshold, found.warnings
         expected = (found.expected.low, found.expected.rate, found.expected.high)
+        tail = FittedTail(**asdict(found.tail)) if found.tail else None
     if threshold <= 0:
         threshold = float(np.finfo(np.float32).tiny)
         warnings = ("The calibration windows are reconstructed without any error: every difference will alert.",)
@@ -54,6 +56,7 @@ def calibrate(
         expected=expected,
         windows=len(errors),
         windows_per_stream_per_day=DAY / split.interval,
+        tail=tail,
     )
     return calibration, warnings
 
