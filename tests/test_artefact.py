@@ -17,7 +17,7 @@ from safetensors.numpy import load as from_safetensors
 
 from monitor.errors import ArtefactError, MonitorError
 from monitor.model import artefact, export
-from monitor.model.manifest import FittedTail, Manifest
+from monitor.model.manifest import Blocks, FittedTail, Manifest
 from monitor.model.scorer import Scorer
 from monitor.model.training import Trained
 from tests.models import FEATURES, tiny_artefact, tiny_trained
@@ -73,9 +73,10 @@ def test_optional_parts_of_the_calibration_change_no_digest_of_an_artefact_witho
     loaded = artefact.load(folder).manifest
     assert loaded.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     tail = FittedTail(level=0.5, shape=0.1, scale=0.2, peaks=50, rate=100.0)
-    with_tail = manifest.model_copy(update={"calibration": card.model_copy(update={"tail": tail})})
-    assert Manifest.model_validate_json(with_tail.to_json(), strict=True) == with_tail
-    assert with_tail.digest != manifest.digest
+    blocks = Blocks(windows=16, largest=(0.25, 0.5))
+    more = manifest.model_copy(update={"calibration": card.model_copy(update={"tail": tail, "blocks": blocks})})
+    assert Manifest.model_validate_json(more.to_json(), strict=True) == more
+    assert more.digest != manifest.digest
 
 
 def test_same_training_same_bytes(trained: Trained, tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_the_tail_that_the_threshold_was_read_off_is_in_the_card() -> None:
     assert tail.threshold_at(tail.rate_above(rare.threshold)) == pytest.approx(rare.threshold)
 
 
+def test_the_largest_errors_of_blocks_are_in_the_card_for_p_values() -> None:
+    """No more than 200 of them, and none is above the largest error of all."""
+    made = split(20_000)
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+    blocks = calibrate(errors, made, tiny_settings(quantile=0.9), RULES)[0].blocks
+    assert blocks is not None
+    assert blocks.windows > 8
+    assert 150 < len(blocks.largest) <= 200
+    assert blocks.largest[-1] == errors.max()
+    few = calibrate(ramp(9), of_windows(9), tiny_settings(quantile=0.5), RULES)[0]
+    assert few.blocks is None
+
+
 def test_windows_without_any_error_have_a_threshold_above_zero() -> None:
     calibration, warnings = calibrate(np.zeros(50, np.float32), of_windows(50), tiny_settings(quantile=0.9), RULES)
     assert 0 < calibration.threshold < 1e-37

@@ -27,9 +27,10 @@ from monitor.evaluation.comparison import compare, rows_of
 from monitor.evaluation.compression import compare as compare_codes
 from monitor.evaluation.hindsight import look_back
 from monitor.evaluation.html import Facts, render
+from monitor.evaluation.rarity import among_blocks
 from monitor.evaluation.words import lasting, pair
 from monitor.feeds.table import Rows, Table, records
-from monitor.model.manifest import FittedTail
+from monitor.model.manifest import Blocks, FittedTail
 from tests import browser
 from tests.models import FEATURES, START, tiny_artefact, waves
 
@@ -207,9 +208,9 @@ def test_pca_stands_beside_the_network_at_the_size_of_its_code() -> None:
     assert "PCA against the code" not in read(render(replace(facts, compression=None))).text
 
 
-def with_tail(facts: Facts, tail: FittedTail | None) -> Facts:
+def calibrated(facts: Facts, **parts: FittedTail | Blocks | None) -> Facts:
     manifest = facts.backtest.manifest
-    calibration = manifest.calibration.model_copy(update={"tail": tail})
+    calibration = manifest.calibration.model_copy(update=parts)
     changed = manifest.model_copy(update={"calibration": calibration})
     return replace(facts, backtest=replace(facts.backtest, manifest=changed))
 
@@ -219,15 +220,15 @@ def test_the_tail_of_the_threshold_is_drawn_beside_the_incidents_it_speaks_of() 
     facts = example()
     line = facts.backtest.threshold
     tail = FittedTail(level=line / 4, shape=0.1, scale=line / 8, peaks=50, rate=500.0)
-    document = render(with_tail(facts, tail))
-    assert document == render(with_tail(facts_of(), tail))
+    document = render(calibrated(facts, tail=tail))
+    assert document == render(calibrated(facts_of(), tail=tail))
     assert len(re.findall(r'<path [^>]*class="fit"', document)) == 1
     text = read(document).text
     assert "incidents by the tail fitted in training" in text
     assert "(shape 0.10) that was fitted in training to the peaks of 50 incidents" in text
     for without in (None, tail.model_copy(update={"level": 1e6 * line})):
-        assert 'class="fit"' not in render(with_tail(facts, without))
-    assert "the tail" not in read(render(with_tail(facts, None))).text
+        assert 'class="fit"' not in render(calibrated(facts, tail=without))
+    assert "the tail" not in read(render(calibrated(facts, tail=None))).text
 
 
 @given(level=st.floats(0.01, 2.0), shape=st.floats(-0.5, 0.9), scale=st.floats(0.01, 1.0), high=st.floats(3.0, 100.0))
@@ -242,6 +243,26 @@ def test_the_curve_of_a_tail_falls_from_the_rate_of_its_peaks(
     assert rates[0] == pytest.approx(500.0)
     assert (np.diff(rates) <= 0).all()
     assert distributions.curve_of(tail, Axis(0.001, level, log=True)) is None
+
+
+def test_each_peak_has_its_p_value_among_blocks_of_normal_rows() -> None:
+    """The highest peak is above all blocks: the smallest there is. Without blocks there is no such column."""
+    facts = example()
+    fired = facts.backtest.anomalies
+    peaks = sorted(one.score * facts.backtest.threshold for one in fired)
+    blocks = Blocks(windows=16, largest=tuple(peaks[:-1]))
+    found = among_blocks(calibrated(facts, blocks=blocks).backtest)
+    assert found is not None
+    assert set(found.p) == {one.incident for one in fired}
+    assert found.p[max(fired, key=lambda one: one.score).incident] == pytest.approx(1 / len(fired))
+    assert found.p[min(fired, key=lambda one: one.score).incident] == 1.0
+    document = render(calibrated(facts, blocks=blocks))
+    assert document == render(calibrated(facts_of(), blocks=blocks))
+    assert document.count('data-head="p"') == len(fired)
+    text = read(document).text.replace("\u202f", " ")
+    assert "p is how likely 16 events in a row of normal data (16 s) have a peak at least as high" in text
+    assert f"So it is never below {1 / len(fired):.2g}." in text
+    assert 'data-head="p"' not in render(calibrated(facts, blocks=None))
 
 
 def test_the_incidents_that_each_level_would_have_made_include_those_of_the_alert_line() -> None:

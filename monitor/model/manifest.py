@@ -85,6 +85,13 @@ class FittedTail(Part):
     rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # peaks per stream-day
 
 
+class Blocks(Part):
+    """The calibration windows in blocks that hardly depend on each other: see `calibration.conformal`."""
+
+    windows: Annotated[int, Field(ge=1)]  # in each
+    largest: Annotated[tuple[Finite, ...], Field(min_length=1)]  # error of each block, ascending
+
+
 class Calibration(Part):
     method: Method  # see `calibration.budget`
     threshold: Annotated[
@@ -97,6 +104,7 @@ class Calibration(Part):
     windows_per_stream_per_day: float  # at the usual interval, every event scored
     typical: Typical | None = None  # None in artefacts of before it was recorded
     tail: FittedTail | None = None  # of method "tail"; None in artefacts of before it was recorded
+    blocks: Blocks | None = None  # what a peak's p-value counts among; None where no stretch is that long
 
     @model_serializer(mode="wrap")
     def _recorded(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
