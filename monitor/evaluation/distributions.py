@@ -45,8 +45,8 @@ def scores(
     if fitted is not None:
         said += (
             f" The threshold was read off a generalised Pareto tail (shape {fitted.shape:.2f}) that was fitted in "
-            f"training to the peaks of {plural(fitted.peaks, 'incident')} of held-out normal rows: incidents that "
-            "come more often than it says are what normal rows did not have."
+            f"training to the peaks of {plural(fitted.peaks, 'incident')} of held-out normal rows: where "
+            "incidents come more often than it says, these rows are not like those."
         )
     return tag(
         "section", tag("h2", "Scores"), tag("p", said, class_="quiet small"), tag("div", *parts, class_="two even")

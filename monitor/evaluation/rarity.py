@@ -30,7 +30,7 @@ def among_blocks(backtest: Backtest) -> Rarity | None:
     lasts = lasting(blocks.windows * backtest.manifest.training.interval)
     told = (
         f"p is how likely {plural(blocks.windows, 'event')} in a row of normal data ({lasts}) have a peak at least as "
-        f"high, as long as normal data stay as they were: 1 and how many of {plural(n, 'such block')} of held-out "
-        f"normal rows do, over {number(n + 1)}. So it is never below {1 / (n + 1):.2g}."
+        f"high, as long as normal data stay as they were: (1 + how many of {plural(n, 'such block')} of held-out "
+        f"normal rows do) / {number(n + 1)}. So it is never below {1 / (n + 1):.2g}."
     )
     return Rarity(dict(zip((one.incident for one in fired), found.tolist(), strict=True)), told)
