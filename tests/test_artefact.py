@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from safetensors.numpy import load as from_safetensors
 
 from monitor.errors import ArtefactError, MonitorError
 from monitor.model import artefact, export
+from monitor.model.manifest import Blocks, FittedTail, Manifest
 from monitor.model.scorer import Scorer
 from monitor.model.training import Trained
 from tests.models import FEATURES, tiny_artefact, tiny_trained
@@ -56,6 +58,25 @@ def test_what_is_written_is_what_is_loaded(trained: Trained, tmp_path: Path) -> 
     weights = from_safetensors(loaded.weights)
     for name, tensor in trained.scorer.model.state_dict().items():
         assert np.array_equal(weights[name], tensor.numpy())
+
+
+def test_optional_parts_of_the_calibration_change_no_digest_of_an_artefact_without_them(folder: Path) -> None:
+    """The bytes of before they existed: each part is absent, not null, and the digest is that of the file as it was."""
+    content = (folder / "manifest.json").read_bytes()
+    manifest = artefact.load(folder).manifest
+    assert manifest.to_json().encode() == content
+    card = manifest.calibration
+    required = {name for name, field in type(card).model_fields.items() if field.is_required()}
+    old = json.loads(content)
+    old["calibration"] = {name: value for name, value in old["calibration"].items() if name in required}
+    (folder / "manifest.json").write_text(json.dumps(old, indent=2, sort_keys=True) + "\n")
+    loaded = artefact.load(folder).manifest
+    assert loaded.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    tail = FittedTail(level=0.5, shape=0.1, scale=0.2, peaks=50, rate=100.0)
+    blocks = Blocks(windows=16, largest=(0.25, 0.5))
+    more = manifest.model_copy(update={"calibration": card.model_copy(update={"tail": tail, "blocks": blocks})})
+    assert Manifest.model_validate_json(more.to_json(), strict=True) == more
+    assert more.digest != manifest.digest
 
 
 def test_same_training_same_bytes(trained: Trained, tmp_path: Path) -> None:

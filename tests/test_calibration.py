@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.batch import Float32
+from monitor.calibration.tail import Tail
 from monitor.config import Incidents
 from monitor.errors import MonitorError
 from monitor.model.calibration import calibrate, stretches
 from monitor.model.dataset import Series, Split, prepare
+from monitor.model.manifest import Calibration
 from tests.models import FEATURES, START, series, tiny_settings, waves
 
 RULES = Incidents()
@@ -103,6 +105,36 @@ def test_a_fleet_shares_its_budget_in_equal_parts(fleet: int | None, each: float
     shared = tiny_settings(quantile=None, alerts_per_day=10.0, fleet=fleet)
     alone = tiny_settings(quantile=None, alerts_per_stream_per_day=each)
     assert calibrate(errors, made, shared, RULES) == calibrate(errors, made, alone, RULES)
+
+
+def test_the_tail_that_the_threshold_was_read_off_is_in_the_card() -> None:
+    """Its curve at the threshold is the budget, less what held-out times took of it; of other methods there is none."""
+    made = split(20_000)
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+
+    def found(budget: float) -> Calibration:
+        return calibrate(errors, made, tiny_settings(quantile=None, alerts_per_stream_per_day=budget), RULES)[0]
+
+    rare = found(20.0)  # within 0.12 stream-days
+    assert (rare.method, found(300.0).method, found(300.0).tail) == ("tail", "incidents", None)
+    assert rare.tail is not None
+    tail = Tail(**rare.tail.model_dump())
+    assert tail.level < rare.threshold
+    assert 10 < tail.rate_above(rare.threshold) <= 20 * (1 + 1e-9)
+    assert tail.threshold_at(tail.rate_above(rare.threshold)) == pytest.approx(rare.threshold)
+
+
+def test_the_largest_errors_of_blocks_are_in_the_card_for_p_values() -> None:
+    """No more than 200 of them, and none is above the largest error of all."""
+    made = split(20_000)
+    errors = np.random.default_rng(0).exponential(size=len(made.calibration)).astype(np.float32)
+    blocks = calibrate(errors, made, tiny_settings(quantile=0.9), RULES)[0].blocks
+    assert blocks is not None
+    assert blocks.windows > 8
+    assert 150 < len(blocks.largest) <= 200
+    assert blocks.largest[-1] == errors.max()
+    few = calibrate(ramp(9), of_windows(9), tiny_settings(quantile=0.5), RULES)[0]
+    assert few.blocks is None
 
 
 def test_windows_without_any_error_have_a_threshold_above_zero() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -170,6 +172,15 @@ def test_a_row_that_is_rejected_counts_as_one_without_a_score(model: Path, tmp_p
         ("stream,start,end\npump-1,490,500\n", "beyond the 500 rows"),
         ("stream,label\npump-1,2\n", "neither 0 nor 1"),
         ("0\n1\n", "does not name the columns"),
+        (
+            '[{"stream": "pump-1", "start": 0, "end": 5}]\n',
+            ": JSON, but labels are a CSV file\n  Write a column 'label'",
+        ),
+        ("stream,from,to\npump-1,0,5\n", ": no column 'label' among stream, from, to\n  Name the column of 0 and 1 "),
+        (
+            "stream,label\n" + "pump-1,0\n" * 499,
+            ": 499 labels of stream 'pump-1', but the data have 500 rows of it\n  Give one label for each row ",
+        ),
     ],
 )
 def test_a_wrong_label_file_is_one_clear_error(model: Path, tmp_path: Path, labels: str, told: str) -> None:
@@ -182,13 +193,27 @@ def test_a_wrong_label_file_is_one_clear_error(model: Path, tmp_path: Path, labe
     assert told in result.stderr
 
 
+def test_labels_in_a_parquet_file_are_one_clear_error(model: Path, tmp_path: Path) -> None:
+    place = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"label": [0] * ROWS}), place)
+    result = invoke("evaluate", write_data(tmp_path), "--labels", place, "--model", model)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {place}: not UTF-8 text (")
+    assert result.stderr.endswith(
+        "  Labels are a CSV file, also gzipped; a table of another kind, such as Parquet, must be written as one.\n"
+    )
+
+
 def test_series_shorter_than_a_window_are_an_error_that_says_what_is_wanted(model: Path, tmp_path: Path) -> None:
     place = write_data(tmp_path, {"pump-1": ()}, rows=5)
     labels = tmp_path / "labels.csv"
     labels.write_text("label\n" + "0\n" * 5)
     result = invoke("evaluate", place, "--labels", labels, "--model", model)
     assert result.exit_code == 1
-    assert "none of 5 rows got a score: no window of 8 events was ever full" in result.stderr
+    assert result.stderr.endswith(
+        "error: none of 5 rows got a score: no window of 8 events was ever full\n"
+        "  Give longer series. A silence of more than 10 s (windows.max_gap) empties a window.\n"
+    )
 
 
 def test_bad_usage_has_exit_code_2(model: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from monitor.feeds.table import records
 from monitor.model.architecture import Architecture
 from monitor.model.artefact import load
 from monitor.model.manifest import Manifest
+from monitor.model.objectives.undercomplete import Undercomplete
 from monitor.model.training import Progress
 from tests.brokers import Topics
 
@@ -180,26 +181,73 @@ def test_constant_column_is_a_warning(tmp_path: Path) -> None:
     columns["flat"] = np.full(len(columns["x"]), 5)
     result = train(write_csv(tmp_path / "w.csv", columns), "--out", tmp_path / "m", *TINY)
     assert result.exit_code == 0, result.output
-    assert any("flat" in line for line in result.stderr.splitlines() if line.startswith("note: "))
+    assert (
+        "note: Constant in the fitting rows, so any change in them counts in full: flat. "
+        "Leave out what is no measurement, such as a label.\n"
+    ) in result.stderr
     assert manifest_of(tmp_path / "m").features[2].scale == 1
 
 
+def test_infinite_numbers_are_missing_and_a_note(tmp_path: Path) -> None:
+    columns = rows()
+    columns["x"][::3] = np.inf
+    result = train(write_csv(tmp_path / "w.csv", columns), "--out", tmp_path / "m", *TINY)
+    assert result.exit_code == 0, result.output
+    assert "w.csv: column 'x': 100 of 300 numbers are infinite, taken for missing\n" in result.stderr
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (lambda columns: columns | {"gone": [""] * 300}, "gone"),
-        (lambda columns: {name: column[:1] for name, column in columns.items()}, "window"),
-        (lambda columns: {name: column[:3] for name, column in columns.items()}, "window"),
+        (
+            lambda columns: columns | {"gone": [""] * 300},
+            "error: no fitting row has a value for gone\n"
+            "  Leave these features out (--features names those to learn), or give rows that have them.\n",
+        ),
+        (
+            lambda columns: {name: column[:1] for name, column in columns.items()},
+            "error: no whole window of 4 events for fitting, validation, calibration in 1 row (streams: 1)\n"
+            "  One stream needs about 34 rows: give more rows, or lower training.window (--window).\n",
+        ),
+        (
+            lambda columns: {name: column[:3] for name, column in columns.items()},
+            "error: no whole window of 4 events for fitting, validation, calibration in 3 rows (streams: 1)\n"
+            "  One stream needs about 34 rows without a gap longer than 600 s: "
+            "give more rows, or lower training.window (--window).\n",
+        ),
     ],
     ids=["a column without a value", "one row", "fewer rows than a window"],
 )
-def test_rows_that_nothing_can_be_learned_from(tmp_path: Path, change: Any, words: str) -> None:
+def test_rows_that_nothing_can_be_learned_from(tmp_path: Path, change: Any, message: str) -> None:
     """Too few rows, or none of a feature, end in a message that names the trouble, and in no artefact."""
     result = train(write_csv(tmp_path / "w.csv", change(rows())), "--out", tmp_path / "m", *TINY)
-    assert result.exit_code in (1, 2)
-    assert "error: " in result.stderr
-    assert "unexpected" not in result.stderr
-    assert words in result.stderr
+    assert result.exit_code == 1
+    assert result.stderr.endswith(message)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "loss",
+            "error: training diverged: the loss became {} in epoch 1\n  Lower training.learning_rate (now 0.001).\n",
+        ),
+        (
+            "validation_loss",
+            "error: the validation loss is {}\n  Lower training.learning_rate, or check the rows.\n",
+        ),
+    ],
+)
+def test_a_loss_that_is_no_number_ends_without_an_artefact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, message: str, number: float
+) -> None:
+    """No rows are known that make one, since what the network sees is bounded: so the loss itself is replaced."""
+    monkeypatch.setattr(Undercomplete, where, lambda _self, z, *_: z.sum() * 0 + number)
+    result = train(write_csv(tmp_path / "w.csv", rows()), "--out", tmp_path / "m", *TINY)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(message.format(number))
     assert not (tmp_path / "m").exists()
 
 

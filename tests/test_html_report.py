@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from monitor import config, detector
 from monitor.batch import Float64
+from monitor.calibration.tail import Tail
 from monitor.evaluation import backtest, charts, distributions
 from monitor.evaluation.backtest import Backtest, Latent
 from monitor.evaluation.charts import Axis
@@ -26,8 +27,10 @@ from monitor.evaluation.comparison import compare, rows_of
 from monitor.evaluation.compression import compare as compare_codes
 from monitor.evaluation.hindsight import look_back
 from monitor.evaluation.html import Facts, render
+from monitor.evaluation.rarity import among_blocks
 from monitor.evaluation.words import lasting, pair
 from monitor.feeds.table import Rows, Table, records
+from monitor.model.manifest import Blocks, FittedTail
 from tests import browser
 from tests.models import FEATURES, START, tiny_artefact, waves
 
@@ -203,6 +206,72 @@ def test_pca_stands_beside_the_network_at_the_size_of_its_code() -> None:
     assert f"With 3 numbers for a window, PCA keeps {facts.compression.explained[2]:.1%}" in text.replace("\u202f", " ")
     assert f"the network {facts.compression.network:.1%}" in text
     assert "PCA against the code" not in read(render(replace(facts, compression=None))).text
+
+
+def calibrated(facts: Facts, **parts: FittedTail | Blocks | None) -> Facts:
+    manifest = facts.backtest.manifest
+    calibration = manifest.calibration.model_copy(update=parts)
+    changed = manifest.model_copy(update={"calibration": calibration})
+    return replace(facts, backtest=replace(facts.backtest, manifest=changed))
+
+
+def test_the_tail_of_the_threshold_is_drawn_beside_the_incidents_it_speaks_of() -> None:
+    """And where there is none, or it begins beyond all scores, nothing is drawn; the bytes stay the same each time."""
+    facts = example()
+    line = facts.backtest.threshold
+    tail = FittedTail(level=line / 4, shape=0.1, scale=line / 8, peaks=50, rate=500.0)
+    document = render(calibrated(facts, tail=tail))
+    assert document == render(calibrated(facts_of(), tail=tail))
+    assert len(re.findall(r'<path [^>]*class="fit"', document)) == 1
+    text = read(document).text
+    assert "incidents by the tail fitted in training" in text
+    assert "(shape 0.10) that was fitted in training to the peaks of 50 incidents" in text
+    for without in (None, tail.model_copy(update={"level": 1e6 * line})):
+        assert 'class="fit"' not in render(calibrated(facts, tail=without))
+    assert "the tail" not in read(render(calibrated(facts, tail=None))).text
+
+
+@given(level=st.floats(0.01, 2.0), shape=st.floats(-0.5, 0.9), scale=st.floats(0.01, 1.0), high=st.floats(3.0, 100.0))
+def test_the_curve_of_a_tail_falls_from_the_rate_of_its_peaks(
+    level: float, shape: float, scale: float, high: float
+) -> None:
+    tail = Tail(level, shape, scale, 50, 500.0)
+    drawn = distributions.curve_of(tail, Axis(0.005, high, log=True))
+    assert drawn is not None
+    levels, rates = drawn
+    assert (levels[0], levels[-1]) == (pytest.approx(level), pytest.approx(high))
+    assert rates[0] == pytest.approx(500.0)
+    assert (np.diff(rates) <= 0).all()
+    assert distributions.curve_of(tail, Axis(0.001, level, log=True)) is None
+
+
+def test_each_peak_has_its_p_value_among_blocks_of_normal_rows() -> None:
+    """The highest peak is above all blocks: the smallest there is. Without blocks there is no such column."""
+    facts = example()
+    fired = facts.backtest.anomalies
+    peaks = sorted(one.score * facts.backtest.threshold for one in fired)
+    blocks = Blocks(windows=16, largest=tuple(peaks[:-1]))
+    found = among_blocks(calibrated(facts, blocks=blocks).backtest)
+    assert found is not None
+    assert set(found.p) == {one.incident for one in fired}
+    assert found.p[max(fired, key=lambda one: one.score).incident] == pytest.approx(1 / len(fired))
+    assert found.p[min(fired, key=lambda one: one.score).incident] == 1.0
+    document = render(calibrated(facts, blocks=blocks))
+    assert document == render(calibrated(facts_of(), blocks=blocks))
+    assert document.count('data-head="p"') == len(fired)
+    text = read(document).text.replace("\u202f", " ")
+    assert "p is how likely 16 events in a row of normal data (16 s) have a peak at least as high" in text
+    assert f"So it is never below {1 / len(fired):.2g}." in text
+    assert 'data-head="p"' not in render(calibrated(facts, blocks=None))
+
+
+def test_the_incidents_that_each_level_would_have_made_include_those_of_the_alert_line() -> None:
+    """The curve at score 1 is the count that is configured, counted anew."""
+    found = example().hindsight
+    assert found is not None
+    assert found.passed is not None
+    here = found.passed.level >= 1.0
+    assert found.passed.per_day[here][-1] * found.stream_days == pytest.approx(found.choices[0].incidents, abs=1)
 
 
 def test_without_labels_nothing_is_measured_and_nothing_is_called_false() -> None:

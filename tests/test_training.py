@@ -145,7 +145,8 @@ def test_errors_for_people_name_the_cause_and_what_to_do() -> None:
         (
             [_with(one, empty)],
             FEATURES,
-            "no fitting row has a value for c\n  Leave these features out, or give rows that have them.",
+            "no fitting row has a value for c\n"
+            "  Leave these features out (--features names those to learn), or give rows that have them.",
         ),
         (
             [Series("s", timeless, one.values)],
@@ -155,8 +156,8 @@ def test_errors_for_people_name_the_cause_and_what_to_do() -> None:
         (
             [series(50)],
             FEATURES,
-            "50 rows in 1 series hold no whole window of 8 events for validation\n  One stream needs about 60 rows "
-            "without a gap longer than 10 s: give more rows, or lower training.window.",
+            "no whole window of 8 events for validation in 50 rows (streams: 1)\n  One stream needs about 60 rows "
+            "without a gap longer than 10 s: give more rows, or lower training.window (--window).",
         ),
     ]
     for given_series, names, message in cases:

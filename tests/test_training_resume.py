@@ -59,6 +59,27 @@ def test_a_killed_process_goes_on_to_the_same_artefact(tmp_path: Path) -> None:
     assert not (tmp_path / "cut.checkpoint").exists()
 
 
+def test_what_ctrl_c_ended_goes_on_to_the_same_artefact(tmp_path: Path) -> None:
+    """SIGINT after an epoch leaves an artefact of the epochs so far; with --resume, it becomes that of all of them."""
+    data = write_csv(tmp_path / "wave.csv", rows(4000))
+    assert train(data, "--out", tmp_path / "whole", *LONG).exit_code == 0
+    command = [sys.executable, "-m", "monitor", "train", str(data), "--out", str(tmp_path / "cut"), *LONG]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (tmp_path / "cut.checkpoint").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "note: it was stopped early: the same command with --resume goes on" in said
+    whole, cut = load(tmp_path / "whole").manifest, load(tmp_path / "cut").manifest
+    assert 1 <= cut.training.epochs < whole.training.epochs
+    assert (tmp_path / "cut.checkpoint").exists()
+    result = train(data, "--out", tmp_path / "cut", "--resume", *LONG)
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "cut").manifest.digest == whole.digest
+    assert not (tmp_path / "cut.checkpoint").exists()
+
+
 def test_other_rows_or_settings_are_refused_by_name() -> None:
     """More epochs may be asked for; nothing else may differ."""
     settings = tiny_settings(epochs=1)

@@ -1,5 +1,5 @@
 """Errors of normal windows that were not fitted -> the threshold, and how often it will be crossed.
 
 `budget.threshold_for` is the door; `incident_count`, `tail` and `heldout` are what it is made of. `conformal` gives a
-window a p-value instead of a line, and `spot` moves the line with a stream. Everything here is pure numpy.
+p-value instead of a line. Everything here is pure numpy.
 """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from monitor.batch import Float64
+from monitor.calibration.tail import Tail
 from monitor.evaluation import charts
 from monitor.evaluation.backtest import Backtest
 from monitor.evaluation.charts import Axis
@@ -18,6 +19,8 @@ from monitor.evaluation.values import Bool
 from monitor.web.markup import Html, number, percent, plural, significant, tag
 
 BINS = 60
+CURVE = 120  # points of a fitted one
+FAR = 1e3  # times rarer than the rarest that was seen
 FEATURES = 8  # with an error of their own
 
 
@@ -32,12 +35,19 @@ def scores(
     truth = None if labels is None else np.concatenate([labels[one.stream] for one in rows])[known]
     score = np.maximum(score[known], 1e-6)
     x = Axis(max(1e-4, float(np.quantile(score, 0.0005)) / 1.5), max(3.0, 1.3 * float(score.max())), log=True)
-    parts = [_histogram(score, truth, x), _tail(score, x, hindsight)]
+    fitted = _in_scores(backtest)
+    parts = [_histogram(score, truth, x), _passed(score, x, hindsight, fitted)]
     above = int(np.count_nonzero(score > 1))
     said = (
         f"{percent(above, len(score))} of {plural(len(score), 'score')} lie above the alert line "
         f"(error {significant(backtest.threshold)}). Both scales are logarithmic."
     )
+    if fitted is not None:
+        said += (
+            f" The threshold was read off a generalised Pareto tail (shape {fitted.shape:.2f}) that was fitted in "
+            f"training to the peaks of {plural(fitted.peaks, 'incident')} of held-out normal rows: where "
+            "incidents come more often than it says, these rows are not like those."
+        )
     return tag(
         "section", tag("h2", "Scores"), tag("p", said, class_="quiet small"), tag("div", *parts, class_="two even")
     )
@@ -71,20 +81,46 @@ def _histogram(score: Float64, truth: Bool | None, x: Axis) -> Html:
     return tag("figure", title, charts.legend([*shown, ("alert", "alert line")]), body)
 
 
-def _tail(score: Float64, x: Axis, hindsight: Hindsight | None) -> Html:
-    """Events a stream-day above each level, from the highest down."""
+def _in_scores(backtest: Backtest) -> Tail | None:
+    """The tail that the threshold was read off, in multiples of the threshold."""
+    fitted = backtest.manifest.calibration.tail
+    if fitted is None:
+        return None
+    unit = backtest.threshold
+    return Tail(fitted.level / unit, fitted.shape, fitted.scale / unit, fitted.peaks, fitted.rate)
+
+
+def _passed(score: Float64, x: Axis, hindsight: Hindsight | None, fitted: Tail | None) -> Html:
+    """Events and incidents a stream-day above each level, from the highest down, and the tail that was fitted."""
     height = 190
     days = hindsight.stream_days if hindsight and hindsight.stream_days else 0.0
     descending = np.sort(score)[::-1]
     rank = np.arange(1, len(descending) + 1)
     kept = np.unique(np.geomspace(1, len(rank), 400).astype(np.int64)) - 1
     level, rate = descending[kept], rank[kept] / (days or 1.0)
-    y = Axis(float(rate[0]) / 2, max(float(rate[-1]), 4 * float(rate[0])), log=True)
+    drawn = curve_of(fitted, x) if fitted is not None and days else None
+    low = float(rate[0])
+    if drawn is not None:  # down to where it meets the alert line, unless that is far away
+        low = min(low, max(low / FAR, float(np.interp(1.0, *drawn))))
+    y = Axis(low / 2, max(float(rate[-1]), 4 * float(rate[0])), log=True)
     shape = charts.Envelope(x.at(level[::-1]), rate[::-1], rate[::-1])
     plot = [
         charts.stretched(height, charts.line(shape, y, height, "tail", whole=True)),
         charts.upright(float(x.at(1.0)), height, "alert", "alert line"),
     ]
+    shown = [("score", "events" if days else "observed")]
+    if hindsight is not None and hindsight.passed is not None:
+        made = hindsight.passed
+        kept = np.flatnonzero((made.per_day > 0) & (made.level >= x.low))[::-1]
+        kept = kept[np.unique(np.linspace(0, len(kept) - 1, 400).astype(np.int64))] if len(kept) else kept
+        shape = charts.Envelope(x.at(made.level[kept]), made.per_day[kept], made.per_day[kept])
+        plot.append(charts.stretched(height, charts.line(shape, y, height, "observed", whole=True)))
+        shown.append(("observed", "incidents"))
+    if drawn is not None:
+        above = drawn[1] >= y.low
+        shape = charts.Envelope(x.at(drawn[0][above]), drawn[1][above], drawn[1][above])
+        plot.append(charts.stretched(height, charts.line(shape, y, height, "fit", whole=True)))
+        shown.append(("fit", "incidents by the tail fitted in training"))
     ticks = [(float(y.at(tick)), charts.power(tick)) for tick in y.ticks(5)]
     body = charts.frame(
         plot,
@@ -93,8 +129,16 @@ def _tail(score: Float64, x: Axis, hindsight: Hindsight | None) -> Html:
         [(float(x.at(tick)), charts.power(tick)) for tick in x.ticks(6)],
         ticks,
     )
-    title = tag("h4", "Events above a score, per stream and day" if days else "Events above a score")
-    return tag("figure", title, charts.legend([("score", "observed"), ("alert", "alert line")]), body)
+    title = tag("h4", "Above a score, per stream and day" if days else "Events above a score")
+    return tag("figure", title, charts.legend([*shown, ("alert", "alert line")]), body)
+
+
+def curve_of(fitted: Tail, x: Axis) -> tuple[Float64, Float64] | None:
+    """Levels (K,) of an axis from that of the tail upwards, and how often a day each is passed; None beyond it."""
+    if fitted.level >= x.high:
+        return None
+    level = np.geomspace(max(fitted.level, x.low), x.high, CURVE)
+    return level, np.array([fitted.rate_above(one) for one in level.tolist()])
 
 
 def latent(backtest: Backtest, labels: Mapping[str, Bool] | None) -> Html:

@@ -32,9 +32,18 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """How many incidents each level would have made, from the highest score downwards."""
+
+    level: Float64  # (L,) multiples of the configured threshold, strictly descending
+    per_day: Float64  # (L,) incidents per stream-day
+
+
+@dataclass(frozen=True, slots=True)
 class Hindsight:
     stream_days: float
     choices: tuple[Choice, ...]  # the configured threshold first
+    passed: Passed | None  # None without a stream-day
 
 
 def look_back(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Bool] | None = None) -> Hindsight | None:
@@ -48,9 +57,11 @@ def look_back(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Boo
         return None
     days = sum(stream_days(one.time) for one in rows)
     lines: list[tuple[float | None, float]] = [(None, 1.0)]
+    passed = None
     if days:
         counted = curve(lay(stretches), rules, most=3 * max(BUDGETS) * days)
         lines += [(budget, float(counted.level[counted.lowest(budget * days)])) for budget in BUDGETS]
+        passed = Passed(counted.level, counted.total() / days)
     choices = []
     for budget, line in lines:
         if budget is None:
@@ -69,7 +80,7 @@ def look_back(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Boo
             )
         severities = _bands(peaks, rules.severity.major, rules.severity.critical)
         choices.append(Choice(budget, line, len(peaks), len(peaks) / days if days else np.nan, severities, events))
-    return Hindsight(days, tuple(choices))
+    return Hindsight(days, tuple(choices), passed)
 
 
 def _bands(peaks: Float64, major: float, critical: float) -> dict[str, int]:

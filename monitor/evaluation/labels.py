@@ -187,7 +187,10 @@ def _read(path: Path) -> _File:
         with _open(path) as file:
             return _parse(path, file)
     except UnicodeDecodeError as error:
-        raise MonitorError(f"{path}: not UTF-8 text ({error.reason})", "Convert the file to UTF-8.") from error
+        raise MonitorError(
+            f"{path}: not UTF-8 text ({error.reason})",
+            "Labels are a CSV file, also gzipped; a table of another kind, such as Parquet, must be written as one.",
+        ) from error
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise MonitorError(f"{path}: damaged gzip file ({error})", "Fetch or write the file again.") from error
     except OSError as error:
@@ -203,6 +206,11 @@ def _open(path: Path) -> io.TextIOBase:
 
 def _parse(path: Path, text: Iterator[str]) -> _File:
     header = next(text, "")
+    if header.lstrip()[:1] in ("{", "["):
+        raise MonitorError(
+            f"{path}: JSON, but labels are a CSV file",
+            "Write a column 'label' of 0 and 1, a line for each row of the data, or columns 'start' and 'end'.",
+        )
     separator = max(SEPARATORS, key=header.count)
     names = tuple(name.strip().strip('"') for name in header.strip().split(separator))
     if not any(names) or any(name.replace(".", "", 1).isdigit() for name in names):

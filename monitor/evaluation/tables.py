@@ -13,6 +13,7 @@ from monitor.alerts import SEVERITIES
 from monitor.evaluation.backtest import Backtest
 from monitor.evaluation.comparison import FLAG_ALL, MAX_Z, METHODS, MODEL, ORACLE, Comparison, Rows
 from monitor.evaluation.hindsight import Hindsight
+from monitor.evaluation.rarity import among_blocks
 from monitor.evaluation.report import Report
 from monitor.evaluation.values import Bool
 from monitor.evaluation.words import lasted, lasting, leading, share
@@ -129,6 +130,7 @@ def incidents(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Boo
     if not backtest.fired:
         return Html()
     true = matched(backtest, rows, labels)
+    rare = among_blocks(backtest)
     ordered = sorted(backtest.fired, key=lambda one: (one.kind != "anomaly", -one.score, one.opened_at, one.incident))
     lines = []
     for one in ordered[:INCIDENTS]:
@@ -140,16 +142,22 @@ def incidents(backtest: Backtest, rows: Sequence[Rows], labels: Mapping[str, Boo
         )
         told = one.summary.removeprefix(f"{one.stream}: ") if fault else leading(one, 3)
         cells = [Cell(moment(one.started_at), "nowrap"), name_cell(one.stream), Cell(badge)]
-        cells += [*figures(significant(one.score), lasted(one)), Cell(told, "features small")]
+        cells += figures(significant(one.score))
+        if rare is not None:
+            cells += figures(UNKNOWN if fault else f"{rare.p[one.incident]:.2g}")
+        cells += [*figures(lasted(one)), Cell(told, "features small")]
         if labels is not None:
             hit = true.get(one.incident)
             mark = tag("span", "true" if hit else "false alarm", class_="badge truth" if hit else "badge warn")
             cells.append(Cell(UNKNOWN if hit is None else mark))
         lines.append(cells)
-    heads = ["Since", "Stream", "Severity", ">Peak", ">Lasted", "Contributions"]
+    heads = ["Since", "Stream", "Severity", ">Peak", *[">p"] * (rare is not None), ">Lasted", "Contributions"]
     heads += ["Label"] * (labels is not None)
     count = number(len(lines)) if len(lines) == len(ordered) else f"the {len(lines)} worst of {number(len(ordered))}"
-    return tag("section", tag("h2", "Incidents", tag("span", count, class_="count")), table(heads, lines))
+    parts = [tag("h2", "Incidents", tag("span", count, class_="count")), table(heads, lines)]
+    if rare is not None:
+        parts.append(tag("p", rare.told, class_="quiet small"))
+    return tag("section", *parts)
 
 
 def measures(comparison: Comparison | None) -> Html:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from math import ceil
+from dataclasses import asdict
+from math import inf
 
 import numpy as np
 
-from monitor.batch import Float32
+from monitor.batch import Float32, Float64
 from monitor.calibration.budget import DAY, threshold_for
+from monitor.calibration.conformal import block_maxima, fewest, line
 from monitor.calibration.incident_count import Stretch
 from monitor.config import Incidents, Training
 from monitor.errors import MonitorError
 from monitor.model.dataset import Split
-from monitor.model.manifest import Calibration, Method
+from monitor.model.manifest import Blocks, Calibration, FittedTail, Method
 
 DEFAULT_BUDGET = 1.0
 """Incidents per stream per day where neither a budget nor a quantile is set."""
@@ -32,20 +34,23 @@ def calibrate(
         raise MonitorError(
             "the calibration windows have no finite errors", "Look for extreme values in the last part of the rows."
         )
-    expected, budget = None, None
+    cut = stretches(errors, split)
+    expected, budget, tail = None, None, None
     if settings.quantile is not None:
         method: Method = "quantile"
-        threshold, warnings = _quantile(errors, settings.quantile)
+        threshold, warnings = _quantile(errors.astype(np.float64), settings.quantile)
     else:
         budget = settings.alerts_per_stream_per_day or DEFAULT_BUDGET
         if settings.alerts_per_day is not None:
             budget = settings.alerts_per_day / (settings.fleet or split.streams)
-        found = threshold_for(stretches(errors, split), rules, budget, split.interval)
+        found = threshold_for(cut, rules, budget, split.interval)
         method, threshold, warnings = found.method, found.threshold, found.warnings
         expected = (found.expected.low, found.expected.rate, found.expected.high)
+        tail = FittedTail(**asdict(found.tail)) if found.tail else None
     if threshold <= 0:
         threshold = float(np.finfo(np.float32).tiny)
         warnings = ("The calibration windows are reconstructed without any error: every difference will alert.",)
+    length, maxima = block_maxima(cut, split.window)
     calibration = Calibration(
         method=method,
         threshold=threshold,
@@ -54,6 +59,8 @@ def calibrate(
         expected=expected,
         windows=len(errors),
         windows_per_stream_per_day=DAY / split.interval,
+        tail=tail,
+        blocks=Blocks(windows=length, largest=tuple(maxima.tolist())) if len(maxima) else None,
     )
     return calibration, warnings
 
@@ -72,18 +79,12 @@ def stretches(errors: Float32, split: Split) -> list[Stretch]:
     ]
 
 
-def _quantile(errors: Float32, quantile: float) -> tuple[float, tuple[str, ...]]:
-    ordered = np.sort(errors)
-    rank = _ceil((len(ordered) + 1) * quantile)
-    if rank <= len(ordered):
-        return float(ordered[rank - 1]), ()
-    return float(ordered[-1]), (
-        f"{len(ordered)} calibration windows are too few for the quantile {quantile:.6g}, "
-        f"which needs {_ceil(quantile / (1 - quantile))}: the threshold is their largest error, "
+def _quantile(errors: Float64, quantile: float) -> tuple[float, tuple[str, ...]]:
+    threshold = line(errors, quantile)
+    if threshold < inf:
+        return threshold, ()
+    return float(errors.max()), (
+        f"{len(errors)} calibration windows are too few for the quantile {quantile:.6g}, "
+        f"which needs {fewest(quantile)}: the threshold is their largest error, "
         "so expect more alerts than asked.",
     )
-
-
-def _ceil(value: float) -> int:
-    """`ceil`, forgiving the last bits: 0.9 / (1 - 0.9) is 9, not 10."""
-    return ceil(value - 1e-9 * max(1.0, abs(value)))

@@ -266,7 +266,7 @@ def _check_columns(values: Float32, fitting: NDArray[np.bool_], feature_names: S
     if empty:
         raise MonitorError(
             f"no fitting row has a value for {names(empty)}",
-            "Leave these features out, or give rows that have them.",
+            "Leave these features out (--features names those to learn), or give rows that have them.",
         )
 
 
@@ -278,10 +278,11 @@ def _check_enough(
         return
     shares = (1 - settings.validation - settings.calibration, settings.validation, settings.calibration)
     needed = ceil((settings.window + 1) / min(shares))
+    unbroken = f" without a gap longer than {max_gap:g} s" if rows > series else ""  # else no two rows to tell it from
     raise MonitorError(
-        f"{rows} rows in {series} series hold no whole window of {settings.window} events for {', '.join(lacking)}",
-        f"One stream needs about {needed} rows without a gap longer than {max_gap:g} s: "
-        "give more rows, or lower training.window.",
+        f"no whole window of {settings.window} events for {', '.join(lacking)} in {rows} row{'s'[: rows != 1]} "
+        f"(streams: {series})",
+        f"One stream needs about {needed} rows{unbroken}: give more rows, or lower training.window (--window).",
     )
 
 

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from monitor.categories import Codes
 from monitor.model.architecture import Design
@@ -75,6 +75,23 @@ class Typical(Part):
         return high if self.within >= high * self.between else max(low, self.within / self.between)
 
 
+class FittedTail(Part):
+    """The generalised Pareto tail that the threshold was read off, as `calibration.tail.Tail` has it."""
+
+    level: Finite  # u, unit of the error; the peaks are above it
+    shape: Finite
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    peaks: Annotated[int, Field(ge=1)]
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # peaks per stream-day
+
+
+class Blocks(Part):
+    """The calibration windows in blocks that hardly depend on each other: see `calibration.conformal`."""
+
+    windows: Annotated[int, Field(ge=1)]  # in each
+    largest: Annotated[tuple[Finite, ...], Field(min_length=1)]  # error of each block, ascending
+
+
 class Calibration(Part):
     method: Method  # see `calibration.budget`
     threshold: Annotated[
@@ -86,6 +103,14 @@ class Calibration(Part):
     windows: int  # calibration windows, none of them used for fitting
     windows_per_stream_per_day: float  # at the usual interval, every event scored
     typical: Typical | None = None  # None in artefacts of before it was recorded
+    tail: FittedTail | None = None  # of method "tail"; None in artefacts of before it was recorded
+    blocks: Blocks | None = None  # what a peak's p-value counts among; None where no stretch is that long
+
+    @model_serializer(mode="wrap")
+    def _recorded(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An optional part that is not there is left out: an artefact of before it existed keeps its digest."""
+        optional = {name for name, field in type(self).model_fields.items() if not field.is_required()}
+        return {name: value for name, value in plain(self).items() if value is not None or name not in optional}
 
 
 class TrainingRecord(Part):
