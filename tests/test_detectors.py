@@ -20,7 +20,7 @@ from monitor.model.training import train
 from tests.models import FEATURES, series, tiny_settings, waves
 
 torch.set_num_threads(1)
-NAMES = ("autoencoder", "max_z", "pca", "mahalanobis", "ensemble")
+NAMES = ("autoencoder", "max_z", "pca", "mahalanobis", "linear", "ensemble")
 
 
 def settings(**changes: object) -> Training:
@@ -68,6 +68,7 @@ def test_the_manifest_says_what_was_learned(folders: dict[str, Path]) -> None:
         "max_z": ClosedForm,
         "pca": ClosedForm,
         "mahalanobis": ClosedForm,
+        "linear": Joint,
         "ensemble": Joint,
     }
     assert cards["max_z"].scoring.over_features == "max"
@@ -85,7 +86,7 @@ def test_a_short_history_has_no_network_and_says_so() -> None:
     assert learned.notes[0] == (
         "173 fitting windows of 8 events are too few for a network: only baselines were learned."
     )
-    assert {"selection_pca", "selection_max_z", "selection_mahalanobis", "selection_ensemble"} <= set(learned.metrics)
+    assert {"selection_pca", "selection_max_z", "selection_mahalanobis", "selection_linear"} <= set(learned.metrics)
 
 
 def test_auto_weighs_the_network_too_where_there_are_rows_enough_and_is_the_same_each_time() -> None:

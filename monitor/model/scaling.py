@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,10 @@ from monitor.config import FeatureRule
 from monitor.model.manifest import Feature
 
 _QUARTILES = 1.3489795003921634  # distance of a normal distribution's quartiles, in standard deviations
+STRETCHES = 10
+"""Equal parts of the history whose means tell whether a level wanders."""
+MOST_WANDERING = 0.5
+"""Share of the variance."""
 _TINY, _END = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -66,6 +72,24 @@ def transformed(values: Float64, step: Float64, opens: NDArray[np.bool_], rule: 
         return difference
     rate: Float64 = np.where(values < before, values, values - before) / np.where(opens, np.nan, step)
     return rate
+
+
+def wandering(parts: Sequence[Float64]) -> bool:
+    """Whether most of the variance of a column is slow: that of the means of tenths of each part (n,), NaN left out.
+
+    Such a level has not been seen to stay anywhere, so where it was says little of where it will be: a unit root, in
+    the words of time series (Kwiatkowski et al., "Testing the null hypothesis of stationarity", 1992, compare the same
+    two variances). A swing that repeats within a tenth does not count.
+    """
+    slow = total = 0.0
+    for part in parts:
+        seen = part[np.isfinite(part)]
+        if len(seen) < STRETCHES * 2:
+            continue
+        tenths = np.array([tenth.mean() for tenth in np.array_split(seen, STRETCHES)])
+        slow += float(tenths.var()) * len(seen)
+        total += float(seen.var()) * len(seen)
+    return total > _TINY and slow > MOST_WANDERING * total
 
 
 def _carried(values: Float64, opens: NDArray[np.bool_]) -> Float64:
