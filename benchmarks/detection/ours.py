@@ -14,6 +14,7 @@ from monitor.batch import Float32, Float64, Int64
 from monitor.config import Training
 from monitor.model import dataset
 from monitor.model.dataset import Split, prepare
+from monitor.model.manifest import Feature
 from monitor.model.scorer import Scorer
 from monitor.model.selection import parameters
 from monitor.model.training import Trained, train
@@ -26,6 +27,8 @@ RECIPE = Training(detector="linear", window=WINDOW, wandering="difference", quan
 """The one recipe, for all sets."""
 NETWORK = Training(detector="autoencoder", window=WINDOW, quantile=0.99, epochs=10)
 """The product's own LSTM autoencoder: errors in own units, threshold from rows that were held out."""
+ENSEMBLE = Training(detector="ensemble", window=WINDOW, wandering="difference", quantile=0.99, epochs=10)
+"""The recipe, with the LSTM as a third member where there are rows enough for one."""
 PLAIN = Training(detector="autoencoder", window=WINDOW, score_units="one", validation=0.1, calibration=0.1, epochs=10)
 """A plain LSTM autoencoder as the field has it: squared error, averaged over the window and over the features."""
 
@@ -41,6 +44,10 @@ class Served:
     mean: Float32  # (F,)
     parameters: int
 
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return self.scorer.front.features
+
     def score(self, values: Float64, time: Float64) -> Float64:
         """NaN until a window is whole: at the beginning, and after a gap."""
         score = np.full(len(values), np.nan)
@@ -51,13 +58,16 @@ class Served:
                 score[some] = self.scorer(torch.from_numpy(windows(some)))[0].numpy()
         return score
 
-    def feature_error(self, values: Float64, time: Float64, rows: Int64) -> Float64:
+    def feature_error(self, values: Float64, time: Float64, rows: Int64) -> Float32:
         """Of the windows that close at rows (m,): the error of each feature (m, F)."""
         closing, windows = self._windows(values, time)
-        kept = rows[np.isin(rows, closing)]
+        return self.errors_of(windows(rows[np.isin(rows, closing)]))
+
+    def errors_of(self, windows: Float32) -> Float32:
+        """Windows (n, T, F) -> the error of each feature (n, F)."""
         with torch.inference_mode():
-            found: Float32 = self.scorer(torch.from_numpy(windows(kept)))[1].numpy()
-        return found.astype(np.float64)
+            found: Float32 = self.scorer(torch.from_numpy(windows))[1].numpy()
+        return found
 
     def _windows(self, values: Float64, time: Float64) -> tuple[Int64, Callable[[Int64], Float32]]:
         """The closing rows of whole windows, and what gathers the windows (n, T, F) that close at some."""
