@@ -11,6 +11,7 @@ import torch
 from monitor.batch import Float32, Int64
 from monitor.config import Training
 from monitor.model.dataset import Split
+from monitor.model.ensemble import Ensemble
 from monitor.model.fitting import batches, gather
 from monitor.model.manifest import Scoring
 from monitor.model.reconstructor import Reconstructor
@@ -64,7 +65,9 @@ def weigh(
     own = sums / sum(len(first) for _, first in held_out)
     if settings.score_units == "one":
         return scoring, float(own.mean())
-    units = np.maximum(own, max(LEAST, FLOOR * own.mean()))
+    # A mean of models is in such units already: a second floor would lift what the first one holds down.
+    floor = 1.0 if isinstance(held_out[0][0], Ensemble) else max(LEAST, FLOOR * own.mean())
+    units = np.maximum(own, floor)
     found = tuple(tuple(one) for one in units.astype(np.float32).tolist())
     return scoring.model_copy(update={"units": found}), float(own.mean())
 
