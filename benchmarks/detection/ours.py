@@ -23,12 +23,12 @@ from monitor.model.weighing import errors
 BATCH = 256
 WINDOW = 10
 """Events of a window, where rows have an order; a window of one event where they have none."""
-RECIPE = Training(detector="linear", window=WINDOW, wandering="difference", quantile=0.99)
+RECIPE = Training(detector="linear", window=WINDOW, wandering="difference", scale_floor=0.05, quantile=0.99)
 """The one recipe, for all sets."""
+ENSEMBLE = RECIPE.model_copy(update={"detector": "ensemble", "epochs": 10})
+"""The recipe, with the LSTM as a third member where there are rows enough for one."""
 NETWORK = Training(detector="autoencoder", window=WINDOW, quantile=0.99, epochs=10)
 """The product's own LSTM autoencoder: errors in own units, threshold from rows that were held out."""
-ENSEMBLE = Training(detector="ensemble", window=WINDOW, wandering="difference", quantile=0.99, epochs=10)
-"""The recipe, with the LSTM as a third member where there are rows enough for one."""
 PLAIN = Training(detector="autoencoder", window=WINDOW, score_units="one", validation=0.1, calibration=0.1, epochs=10)
 """A plain LSTM autoencoder as the field has it: squared error, averaged over the window and over the features."""
 
@@ -108,7 +108,9 @@ class PlainAutoencoder:
 def learned(series: Sequence[Series], settings: Training, seed: int) -> tuple[Trained, Split]:
     """As `monitor train` learns, on one thread of the processor."""
     window = settings.window if all(one.ordered for one in series) else 1
-    fixed = settings.model_copy(update={"window": window, "seed": seed, "device": "cpu"})
+    # Half of what a network reads, so that it cannot copy it; of a single feature that is less than the default.
+    code = min(settings.code, max(1, window * len(series[0].features) // 2))
+    fixed = settings.model_copy(update={"window": window, "code": code, "seed": seed, "device": "cpu"})
     several = [dataset.Series(one.name, one.time, one.values.astype(np.float32)) for one in series]
     features = series[0].features
     return train(several, features, {}, fixed, source="benchmark"), prepare(several, features, fixed)

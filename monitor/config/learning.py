@@ -128,6 +128,9 @@ class Training(Section):
     of tenths of them: as it is (level), or as its change since the event before (difference)."""
     scaling: Scaling = "standard"
     """standard: mean and standard deviation; robust: median and quartiles; minmax: smallest and largest."""
+    scale_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Least scale of a feature, as a share of the distance between its smallest and its largest value in the fitting
+    rows: so that what hardly ever moves does not make a large error of every small step. 0.05 suits most data."""
     score_over: Literal["window", "last", "both"] = "window"
     """The error is the mean over the whole window, over its last events, or the mean of the two."""
     score_units: Literal["own", "one"] = "own"

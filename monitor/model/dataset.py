@@ -145,7 +145,9 @@ def prepare(
                 if scaling.wandering(np.split(level, np.flatnonzero(first[fitting]))):
                     rule = rule.model_copy(update={"change": "difference"})
                     wanders.append(name)
-            feature, same = scaling.number(name, unit, column, step[fitting], first[fitting], rule, settings.scaling)
+            feature, same = scaling.number(
+                name, unit, column, step[fitting], first[fitting], rule, settings.scaling, settings.scale_floor
+            )
         features.append(feature)
         constant += [name] if same else []
     mean = [feature.mean for feature in features]

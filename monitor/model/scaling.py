@@ -20,15 +20,23 @@ _TINY, _END = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def number(
-    name: str, unit: str, values: Float64, step: Float64, opens: NDArray[np.bool_], rule: FeatureRule, scaling: str
+    name: str,
+    unit: str,
+    values: Float64,
+    step: Float64,
+    opens: NDArray[np.bool_],
+    rule: FeatureRule,
+    scaling: str,
+    floor: float = 0.0,
 ) -> tuple[Feature, bool]:
     """A number from its fitting rows (n,), NaN where missing, at least one is not; and whether they are constant.
 
-    `step` (n,) is the seconds since the row before, `opens` (n,) tells the rows that have none.
+    `step` (n,) is the seconds since the row before, `opens` (n,) tells the rows that have none; `floor` is the least
+    scale, as a share of the range of what is scaled.
     """
     seen = transformed(values, step, opens, rule)
     seen = seen[np.isfinite(seen)]
-    shift, scale, constant = _scaler(seen if len(seen) else np.zeros(1), rule.scaling or scaling)
+    shift, scale, constant = _scaler(seen if len(seen) else np.zeros(1), rule.scaling or scaling, floor)
     feature = Feature(
         name=name,
         unit=unit,
@@ -106,7 +114,7 @@ def _longest_run(values: Float64, opens: NDArray[np.bool_]) -> int:
     return int(np.diff(begins, append=len(values)).max())
 
 
-def _scaler(values: Float64, scaling: str) -> tuple[float, float, bool]:
+def _scaler(values: Float64, scaling: str, floor: float) -> tuple[float, float, bool]:
     """Shift and scale, and whether the values are constant: then the scale is 1."""
     low, high = float(values.min()), float(values.max())
     mean, deviation = float(values.mean()), float(values.std())
@@ -123,4 +131,4 @@ def _scaler(values: Float64, scaling: str) -> tuple[float, float, bool]:
             shift, scale = low, high - low
         case _:
             return 0.0, 1.0, constant
-    return shift, 1.0 if constant else scale, constant
+    return shift, 1.0 if constant else max(scale, floor * (high - low)), constant
