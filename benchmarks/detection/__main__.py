@@ -64,12 +64,12 @@ def measure(folder: Path, names: Sequence[str], seeds: int, store: Store) -> Non
                 result = run(runner, entry.method, seed)
                 store.put(name, entry.method.name, digest(entry.method), seed, result)
                 console.print(f"{name}  {entry.method.name}  seed {seed}  {result.seconds:.0f} s", markup=False)
-        if "smd" in names:
-            for name, settings in EXPLAINERS.items():
-                if not store.get(page.HITS, name, digest(settings), seed):
-                    figures = hits.run(folder, smd(folder), settings, seed)
-                    store.put(page.HITS, name, digest(settings), seed, _figures(figures))
-                    console.print(f"hit rates  {name}  seed {seed}", markup=False)
+    for seed in range(seeds if "smd" in names else 0):
+        for name, settings in EXPLAINERS.items():
+            if not store.get(page.HITS, name, digest(settings), seed):
+                figures = hits.run(folder, smd(folder), settings, seed)
+                store.put(page.HITS, name, digest(settings), seed, _figures(figures))
+                console.print(f"hit rates  {name}  seed {seed}", markup=False)
     for name, settings in SERVED.items():
         if not store.get(page.SPEED, name, digest(settings), 0):
             rate = speed.windows_a_second(settings)
