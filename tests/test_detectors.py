@@ -16,7 +16,7 @@ from monitor.model.architecture import Architecture, ClosedForm, Joint
 from monitor.model.dataset import prepare
 from monitor.model.detectors import learn
 from monitor.model.export import save
-from monitor.model.training import train
+from monitor.model.training import Series, train
 from tests.models import FEATURES, series, tiny_settings, waves
 
 torch.set_num_threads(1)
@@ -105,3 +105,18 @@ def test_errors_may_be_counted_as_they_are() -> None:
     windows = torch.from_numpy(split.take(split.validation[:20]))
     units = torch.tensor(own.scoring.units[0])
     assert torch.allclose(own(windows)[1] * units, one(windows)[1], rtol=1e-4)
+
+
+def test_a_feature_whose_level_wanders_is_read_as_its_change_and_served_so(tmp_path: Path) -> None:
+    rows = waves(600, 3)
+    rows[:, 2] = np.cumsum(np.random.default_rng(0).normal(size=600))
+    walked = Series("s", series(600).time, rows)
+    trained = train([walked], FEATURES, {}, settings(detector="linear", wandering="difference"), source="s")
+    assert [feature.change for feature in trained.manifest_draft.features] == ["none", "none", "difference"]
+    assert "Read as their change since the event before, because their level wanders: c." in trained.warnings
+    save(trained, tmp_path / "model")  # holds ONNX Runtime to torch
+    detector = load(tmp_path / "model", config.Model.model_validate({"path": tmp_path / "model"}))
+    far = rows[:8].copy()
+    far[:, 2] += 1000
+    near, moved = detector.score(np.stack([rows[:8], far])).error
+    assert near == pytest.approx(moved, rel=1e-3)
