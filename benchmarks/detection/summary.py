@@ -71,4 +71,5 @@ def _cell(one: Line, name: str) -> str:
     value = one.mean[name]
     digits = 1 if abs(value) >= 10 else 3
     told = "-" if isnan(value) else f"{value:.{digits}f}"
-    return f"{told} ± {one.spread[name]:.{digits}f}" if one.spread.get(name) else told
+    spread = f"{one.spread.get(name, 0.0):.{digits}f}"
+    return f"{told} ± {spread}" if float(spread) > 0 else told
