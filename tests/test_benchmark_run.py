@@ -99,8 +99,8 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path) -> None:
     assert ours.name == OURS
     store.put("batadal", OURS, digest(ours), 0, Result({"F1": 0.8, "S": 0.7, "found": 7.0}, 1.0, 1.0, 1, 9))
     written = page.text(store)
-    assert "| BATADAL dataset04 | F1 | >= 0.78 | 0.800 | reached |" in written
-    assert "| BATADAL dataset04 | S | >= 0.9 | 0.700 | **not reached** |" in written
+    assert "| BATADAL dataset04 | F1 | >= 0.78 | 0.8000 | reached |" in written
+    assert "| BATADAL dataset04 | S | >= 0.9 | 0.7000 | **not reached** |" in written
     assert main(["--page-only", "--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == written
 

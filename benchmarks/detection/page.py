@@ -51,7 +51,7 @@ def _goals(found: dict[str, list[Line]]) -> str:
         ours = next((one for one in found[name] if one.name == OURS), None)
         for goal in benchmark.goals:
             bound = f"{'<=' if goal.most else '>='} {goal.value:g}"
-            value = f"{ours.mean[goal.figure]:.3f}" if ours else ""
+            value = f"{ours.mean[goal.figure]:.4f}" if ours else ""
             told = "not measured" if ours is None else "reached" if goal.reached(ours.mean) else "**not reached**"
             rows.append(f"| {benchmark.title} | {goal.figure} | {bound} | {value} | {told} |")
     return "\n".join(rows)
