@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Float32, Float64, Int64
 from monitor.categories import Codes
-from monitor.config import Training
+from monitor.config import FeatureRule, Training
 from monitor.errors import MonitorError
 from monitor.imputation import impute
 from monitor.model import scaling
@@ -139,12 +139,8 @@ def prepare(
             same = len(known) == 1
         else:
             column = values[fitting, place].astype(np.float64)  # (n,)
-            rule = settings.rule(name)
-            if settings.wandering == "difference" and settings.window > 1 and rule.change == "none":
-                level = scaling.transformed(column, step[fitting], first[fitting], rule)
-                if scaling.wandering(np.split(level, np.flatnonzero(first[fitting]))):
-                    rule = rule.model_copy(update={"change": "difference"})
-                    wanders.append(name)
+            rule, wandered = _read(settings, settings.rule(name), column, step[fitting], first[fitting])
+            wanders += [name] if wandered else []
             feature, same = scaling.number(
                 name, unit, column, step[fitting], first[fitting], rule, settings.scaling, settings.scale_floor
             )
@@ -204,6 +200,18 @@ def _spread(first: Int64, most: int) -> Int64:
     if len(first) <= most:
         return first
     return first[np.arange(most) * len(first) // most]
+
+
+def _read(
+    settings: Training, rule: FeatureRule, column: Float64, step: Float64, opens: NDArray[np.bool_]
+) -> tuple[FeatureRule, bool]:
+    """The rule by which a number with these fitting rows (n,) is read, and whether its level wanders."""
+    if settings.wandering != "difference" or settings.window == 1 or rule.change != "none":
+        return rule, False
+    level = scaling.transformed(column, step, opens, rule)
+    if not scaling.wandering(np.split(level, np.flatnonzero(opens))):
+        return rule, False
+    return rule.model_copy(update={"change": "difference"}), True
 
 
 def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> None:
