@@ -6,10 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench faults fuzz soak
+.PHONY: help demo test lint bench bench-detection faults fuzz soak
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: .venv/.ready-demo ## train on real data, run the service on a real Apache Kafka and check its incidents (under 4 minutes)
 	$(BIN)/monitor demo $(ARGS)
@@ -27,6 +27,10 @@ faults: .venv/.ready-dev ## kill, freeze and cut members and brokers hundreds of
 
 bench: .venv/.ready-dev ## measure events per second through the service's parts
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-detection: .venv/.ready-dev ## detection on five public sets with labels, in MONITOR_BENCHMARK_DATA; writes docs/detection.md (an hour, resumes)
+	@if [ -n "$$MONITOR_BENCHMARK_DATA" ]; then OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection $(ARGS); else \
+		echo "SKIPPED: MONITOR_BENCHMARK_DATA names no folder with skab, smd, nab, batadal and nsl_kdd"; fi
 
 fuzz: .venv/.ready-dev ## a million hostile inputs for each reader (hours; goes on where it stopped; Linux on x86-64)
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -22,7 +22,8 @@ from benchmarks.detection.baselines import FlagAll, MaxZ, PcaError, Random, Rule
 from benchmarks.detection.data import Batadal, Flows, NabFile, SkabRun, SmdMachine
 from benchmarks.detection.method import Fitted, Method, Series
 from benchmarks.detection.registry import BENCHMARKS
-from benchmarks.detection.summary import Line, markdown, measure
+from benchmarks.detection.results import Result
+from benchmarks.detection.summary import Line, line, markdown
 from monitor.batch import Float64
 from monitor.errors import UsageError
 from monitor.evaluation.confusion import Confusion
@@ -254,13 +255,10 @@ def test_nsl_kdd_is_fitted_on_normal_rows_alone() -> None:
 
 
 def test_the_table_has_a_figure_for_each_name_and_the_spread_over_seeds() -> None:
-    def run(method: Method, seed: int) -> dict[str, float]:
-        return {"AUC": 0.5 + seed / 10, "F1": 0.25}
-
-    line = measure(run, FlagAll(), [0, 1, 2])
-    text = markdown([Line("a|b", {"AUC": 0.9, "other": 12.34}, {}, None), line])
-    assert r"| a\|b | 0.900 |  | 12.3 |  |" in text
-    assert "| flag all | 0.600 ± 0.082 | 0.250 |  |" in text
+    results = [Result({"AUC": 0.5 + seed / 10, "F1": 0.25}, 3.0, 2.0, 4, 100.0) for seed in range(3)]
+    text = markdown([Line("a|b", {"AUC": 0.9, "other": 12.34}, {}), line("mine", results)])
+    assert r"| a\|b | 0.900 |  | 12.3 |  |  |  |" in text
+    assert "| mine | 0.600 ± 0.082 | 0.250 |  | 3 | 2.0 | 4 x 100 |" in text
 
 
 def test_a_wrong_folder_or_name_is_told_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,11 +16,11 @@ from monitor.model.architecture import Architecture, ClosedForm, Joint
 from monitor.model.dataset import prepare
 from monitor.model.detectors import learn
 from monitor.model.export import save
-from monitor.model.training import train
+from monitor.model.training import Series, train
 from tests.models import FEATURES, series, tiny_settings, waves
 
 torch.set_num_threads(1)
-NAMES = ("autoencoder", "max_z", "pca", "mahalanobis", "ensemble")
+NAMES = ("autoencoder", "max_z", "pca", "mahalanobis", "linear", "ensemble")
 
 
 def settings(**changes: object) -> Training:
@@ -68,6 +68,7 @@ def test_the_manifest_says_what_was_learned(folders: dict[str, Path]) -> None:
         "max_z": ClosedForm,
         "pca": ClosedForm,
         "mahalanobis": ClosedForm,
+        "linear": Joint,
         "ensemble": Joint,
     }
     assert cards["max_z"].scoring.over_features == "max"
@@ -85,7 +86,7 @@ def test_a_short_history_has_no_network_and_says_so() -> None:
     assert learned.notes[0] == (
         "173 fitting windows of 8 events are too few for a network: only baselines were learned."
     )
-    assert {"selection_pca", "selection_max_z", "selection_mahalanobis", "selection_ensemble"} <= set(learned.metrics)
+    assert {"selection_pca", "selection_max_z", "selection_mahalanobis", "selection_linear"} <= set(learned.metrics)
 
 
 def test_auto_weighs_the_network_too_where_there_are_rows_enough_and_is_the_same_each_time() -> None:
@@ -104,3 +105,18 @@ def test_errors_may_be_counted_as_they_are() -> None:
     windows = torch.from_numpy(split.take(split.validation[:20]))
     units = torch.tensor(own.scoring.units[0])
     assert torch.allclose(own(windows)[1] * units, one(windows)[1], rtol=1e-4)
+
+
+def test_a_feature_whose_level_wanders_is_read_as_its_change_and_served_so(tmp_path: Path) -> None:
+    rows = waves(600, 3)
+    rows[:, 2] = np.cumsum(np.random.default_rng(0).normal(size=600))
+    walked = Series("s", series(600).time, rows)
+    trained = train([walked], FEATURES, {}, settings(detector="linear", wandering="difference"), source="s")
+    assert [feature.change for feature in trained.manifest_draft.features] == ["none", "none", "difference"]
+    assert "Read as their change since the event before, because their level wanders: c." in trained.warnings
+    save(trained, tmp_path / "model")  # holds ONNX Runtime to torch
+    detector = load(tmp_path / "model", config.Model.model_validate({"path": tmp_path / "model"}))
+    far = rows[:8].copy()
+    far[:, 2] += 1000
+    near, moved = detector.score(np.stack([rows[:8], far])).error
+    assert near == pytest.approx(moved, rel=1e-3)

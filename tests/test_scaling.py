@@ -141,3 +141,38 @@ def test_a_senseless_rule_is_refused(rule: dict[str, Any], message: str) -> None
 def test_a_change_needs_a_window_of_two() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         Training.model_validate({"window": 1, "features": [{"match": "x", "change": "rate"}]})
+
+
+def walk(seed: int) -> Float64:
+    return np.cumsum(np.random.default_rng(seed).normal(size=1000))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_walk_and_a_trend_wander_noise_and_a_swing_do_not(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(size=1000)
+    swing = np.sin(np.arange(1000) / 8)
+    assert scaling.wandering([walk(seed)])
+    assert scaling.wandering([np.arange(1000) / 200 + noise])
+    assert not scaling.wandering([noise])
+    assert not scaling.wandering([swing + noise])
+
+
+def test_levels_of_several_stretches_are_compared_within_each() -> None:
+    """Two streams on two levels do not wander; missing values tell nothing; too few rows tell nothing."""
+    noise = np.random.default_rng(0).normal(size=(2, 500))
+    noise[:, ::7] = nan
+    assert not scaling.wandering([noise[0], 100 + noise[1]])
+    assert not scaling.wandering([np.full(100, 4.0)])
+    assert not scaling.wandering([np.arange(19.0)])
+
+
+@given(floor=st.floats(0, 1), spread=st.floats(1e-3, 10))
+def test_a_scale_is_at_least_its_share_of_the_range(floor: float, spread: float) -> None:
+    column = np.zeros(100)
+    column[7] = spread
+    for how in ("standard", "robust", "minmax"):
+        found, _ = scaling.number(
+            "x", "", column, np.ones(100), np.arange(100) == 0, FeatureRule(match="*"), how, floor
+        )
+        assert found.scale >= floor * spread * (1 - 1e-6)
+        assert found.scale >= fitted(column, how)[0].scale * (1 - 1e-6)

@@ -65,6 +65,19 @@ class Published:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure should be; at the least, or at the most."""
+
+    figure: str
+    value: float
+    most: bool = False
+
+    def reached(self, figures: Figures) -> bool:
+        found = figures[self.figure]
+        return found <= self.value if self.most else found >= self.value
+
+
 def relative(fitted: Fitted, score: Float64) -> Float64:
     """(n,) scores in units of the method's own threshold, above 1 where flagged: comparable between fitted methods.
 

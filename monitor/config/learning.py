@@ -23,7 +23,7 @@ Network = Literal["lstm", "gru", "conv", "conv_lstm", "dense"]
 Objective = Literal["undercomplete", "variational", "adversarial", "composite"]
 Loss = Literal["mse", "mae", "huber", "bce", "kl"]
 Distance = Literal["squared", "absolute", "huber", "hamming"]
-Detector = Literal["auto", "autoencoder", "max_z", "pca", "mahalanobis", "ensemble"]
+Detector = Literal["auto", "autoencoder", "max_z", "pca", "mahalanobis", "linear", "ensemble"]
 Scaling = Literal["standard", "robust", "minmax", "none"]
 
 
@@ -66,8 +66,9 @@ class Training(Section):
 
     detector: Detector = "autoencoder"
     """What is trained: the autoencoder of the settings below; a baseline in closed form (the largest |z|, the error of
-    a principal component analysis, Mahalanobis' distance); the mean of network, pca and mahalanobis; or auto: all of
-    them, of which the one is kept that finds most faults injected into held-out normal rows."""
+    a principal component analysis, Mahalanobis' distance); linear: the mean of pca and mahalanobis; ensemble: of the
+    network too; or auto: all of them, of which the one is kept that finds most faults injected into held-out normal
+    rows. Without a network, each fifth of the rows is held out in turn to calibrate, and then all are fitted."""
     network: Network = "lstm"
     """Encoder and decoder of the autoencoder: recurrent (lstm, gru), 1-D convolutions, both (conv_lstm), or dense."""
     window: Annotated[int, Field(ge=1, le=4096)] = 32
@@ -122,8 +123,14 @@ class Training(Section):
     """Share of the rows, the last ones, that sets the threshold; never fitted."""
     features: list[FeatureRule] = Field(default_factory=list)
     """How features are transformed; of several rules that match a name the first one counts."""
+    wandering: Literal["level", "difference"] = "level"
+    """How a feature is read whose level wanders in the fitting rows, so that most of its variance is between the means
+    of tenths of them: as it is (level), or as its change since the event before (difference)."""
     scaling: Scaling = "standard"
     """standard: mean and standard deviation; robust: median and quartiles; minmax: smallest and largest."""
+    scale_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Least scale of a feature, as a share of the distance between its smallest and its largest value in the fitting
+    rows: so that what hardly ever moves does not make a large error of every small step. 0.05 suits most data."""
     score_over: Literal["window", "last", "both"] = "window"
     """The error is the mean over the whole window, over its last events, or the mean of the two."""
     score_units: Literal["own", "one"] = "own"

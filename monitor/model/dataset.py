@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.batch import Float32, Float64, Int64
 from monitor.categories import Codes
-from monitor.config import Training
+from monitor.config import FeatureRule, Training
 from monitor.errors import MonitorError
 from monitor.imputation import impute
 from monitor.model import scaling
@@ -57,6 +57,7 @@ class Split:
     fit: Int64  # (n,) first rows
     validation: Int64
     calibration: Int64
+    folds: tuple[Int64, ...]  # first rows of every window of each fold, where nothing is held out for good; else none
     features: tuple[Feature, ...]
     mean: Float32  # one for each column of the rows: what stands in for a missing value, source units
     streams: int
@@ -83,13 +84,16 @@ def prepare(
     max_gap: float | None = None,
     units: Mapping[str, str] = MappingProxyType({}),
     categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    folds: int = 0,
 ) -> Split:
     """Split every series in time: fitting rows first, then validation, calibration last.
 
-    A window belongs to a part only when all its rows do, so the T-1 windows across each border are dropped, and so
-    are those across a gap longer than `max_gap` seconds (default: ten median intervals). `units` and `categories` by
-    feature, where there are any; of a category the values are codes, places in its `categories`, of which those that
-    the fitting rows have are learned. Raises `MonitorError` where there is nothing to learn from.
+    With `folds`, into so many equal stretches instead, each of which can be held out in turn (`crossfit`): all rows
+    are fitting rows, and the windows of all folds are those of every part. A window belongs to a part, or a fold, only
+    when all its rows do, so the T-1 windows across each border are dropped, and so are those across a gap longer than
+    `max_gap` seconds (default: ten median intervals). `units` and `categories` by feature, where there are any; of a
+    category the values are codes, places in its `categories`, of which those that the fitting rows have are learned.
+    Raises `MonitorError` where there is nothing to learn from.
     """
     _check_shapes(series, feature_names)
     _check_kinds(feature_names, settings, categories)
@@ -117,13 +121,16 @@ def prepare(
     interval = float(np.median(step[~opens])) if not opens.all() else 1.0
     gap = max_gap if max_gap is not None else GAP_INTERVALS * interval
     first = opens | (step > gap)  # (R,) nothing is carried into these rows
-    part = np.concatenate([_parts(len(one.time), settings) for one in series])  # (R,) index into PARTS
-    starts = _starts(first, part, settings.window)
+    part = np.concatenate([_parts(len(one.time), settings, folds) for one in series])  # (R,) of PARTS, or the fold
+    starts = _starts(first, part, settings.window, folds or len(PARTS))
+    held_out = tuple(one for one in starts if len(one)) if folds else ()
+    if folds:
+        starts = [np.sort(np.concatenate([*held_out, np.empty(0, np.int64)]))] * len(PARTS)
     _check_enough(starts, total, len(series), settings, gap)
 
-    fitting = part == 0
+    fitting = part == 0 if not folds else np.ones(total, np.bool_)
     _check_columns(values, fitting, feature_names)
-    features, constant = [], []
+    features, constant, wanders = [], [], []
     for place, name in enumerate(feature_names):
         unit = units.get(name, "")
         if name in categories:
@@ -132,8 +139,11 @@ def prepare(
             same = len(known) == 1
         else:
             column = values[fitting, place].astype(np.float64)  # (n,)
-            rule = settings.rule(name)
-            feature, same = scaling.number(name, unit, column, step[fitting], first[fitting], rule, settings.scaling)
+            rule, wandered = _read(settings, settings.rule(name), column, step[fitting], first[fitting])
+            wanders += [name] if wandered else []
+            feature, same = scaling.number(
+                name, unit, column, step[fitting], first[fitting], rule, settings.scaling, settings.scale_floor
+            )
         features.append(feature)
         constant += [name] if same else []
     mean = [feature.mean for feature in features]
@@ -149,6 +159,7 @@ def prepare(
         fit=starts[0],
         validation=_spread(starts[1], MOST_VALIDATION),
         calibration=starts[2],
+        folds=held_out,
         features=tuple(features),
         mean=np.array(mean, np.float32),
         streams=len(names_of),
@@ -156,7 +167,7 @@ def prepare(
         last_time=float(time.max()),
         interval=interval,
         max_gap=float(gap),
-        warnings=_warnings(late, constant, _unused(feature_names, settings)),
+        warnings=_warnings(late, constant, wanders, _unused(feature_names, settings)),
     )
 
 
@@ -189,6 +200,18 @@ def _spread(first: Int64, most: int) -> Int64:
     if len(first) <= most:
         return first
     return first[np.arange(most) * len(first) // most]
+
+
+def _read(
+    settings: Training, rule: FeatureRule, column: Float64, step: Float64, opens: NDArray[np.bool_]
+) -> tuple[FeatureRule, bool]:
+    """The rule by which a number with these fitting rows (n,) is read, and whether its level wanders."""
+    if settings.wandering != "difference" or settings.window == 1 or rule.change != "none":
+        return rule, False
+    level = scaling.transformed(column, step, opens, rule)
+    if not scaling.wandering(np.split(level, np.flatnonzero(opens))):
+        return rule, False
+    return rule.model_copy(update={"change": "difference"}), True
 
 
 def _check_shapes(series: Sequence[Series], feature_names: Sequence[str]) -> None:
@@ -245,20 +268,21 @@ def _in_order(series: Sequence[Series]) -> tuple[list[Series], int]:
     return kept, late
 
 
-def _parts(rows: int, settings: Training) -> Int64:
+def _parts(rows: int, settings: Training, folds: int) -> Int64:
+    if folds:
+        return np.arange(rows) * folds // rows  # (n,)
     borders = [int(rows * (1 - settings.validation - settings.calibration)), int(rows * (1 - settings.calibration))]
     return np.searchsorted(borders, np.arange(rows), side="right").astype(np.int64)  # (n,)
 
 
-def _starts(first: NDArray[np.bool_], part: Int64, window: int) -> tuple[Int64, Int64, Int64]:
+def _starts(first: NDArray[np.bool_], part: Int64, window: int, parts: int) -> list[Int64]:
     """First rows of the windows of each part: every run of rows without a gap and within one part."""
     border = first | (np.diff(part, prepend=part[:1]) != 0)  # (R,)
     run = np.cumsum(border)  # (R,)
     count = max(0, len(run) - window + 1)
     whole = run[:count] == run[window - 1 :][:count]  # (count,) first and last row are of one run
     start = np.flatnonzero(whole)
-    fit, validation, calibration = (start[part[start] == index].astype(np.int64) for index in range(len(PARTS)))
-    return fit, validation, calibration
+    return [start[part[start] == index].astype(np.int64) for index in range(parts)]
 
 
 def _check_columns(values: Float32, fitting: NDArray[np.bool_], feature_names: Sequence[str]) -> None:
@@ -270,9 +294,7 @@ def _check_columns(values: Float32, fitting: NDArray[np.bool_], feature_names: S
         )
 
 
-def _check_enough(
-    starts: tuple[Int64, Int64, Int64], rows: int, series: int, settings: Training, max_gap: float
-) -> None:
+def _check_enough(starts: Sequence[Int64], rows: int, series: int, settings: Training, max_gap: float) -> None:
     lacking = [name for name, start in zip(PARTS, starts, strict=True) if not len(start)]
     if not lacking:
         return
@@ -292,7 +314,7 @@ def _unused(feature_names: Sequence[str], settings: Training) -> list[str]:
     return [rule.match for rule in settings.features if rule not in used]
 
 
-def _warnings(late: int, constant: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
+def _warnings(late: int, constant: Sequence[str], wanders: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
     found = []
     if unused:
         found.append(f"No feature comes under these rules of training.features: {names(unused)}.")
@@ -303,6 +325,8 @@ def _warnings(late: int, constant: Sequence[str], unused: Sequence[str]) -> tupl
             f"Constant in the fitting rows, so any change in them counts in full: {names(constant)}. "
             "Leave out what is no measurement, such as a label."
         )
+    if wanders:
+        found.append(f"Read as their change since the event before, because their level wanders: {names(wanders)}.")
     return tuple(found)
 
 

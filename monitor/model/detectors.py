@@ -21,8 +21,8 @@ from monitor.model.selection import held_out, select, too_short
 from monitor.model.shape import architecture
 from monitor.model.weighing import weighed
 
-JOINED = ("autoencoder", "pca", "mahalanobis")
-"""What an ensemble averages."""
+LINEAR = ("pca", "mahalanobis")
+"""What `linear` averages; `ensemble` the network too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,12 @@ def learn(
             f"{len(split.fit)} fitting windows of {split.window} events are too few for a network: only baselines "
             "were learned."
         )
-    wanted = {"auto": ("autoencoder", *baselines.KINDS), "ensemble": JOINED}.get(
-        settings.detector, (settings.detector,)
-    )
+    asked = "linear" if alone and settings.detector == "ensemble" else settings.detector
+    wanted = {
+        "auto": ("autoencoder", *baselines.KINDS),
+        "ensemble": ("autoencoder", *LINEAR),
+        "linear": LINEAR,
+    }.get(asked, (asked,))
     fitted: Fitted | None = None
     found: dict[str, tuple[Design, Scorer, float]] = {}
     for name in wanted:
@@ -74,10 +77,12 @@ def learn(
                 keep=keep,
             )
             found[name] = _weighed(architecture(split, settings), fitted.model, split, settings)
-    if settings.detector in {"auto", "ensemble"}:
-        found["ensemble"] = _joined([found[name] for name in JOINED if name in found], split, settings)
+    if asked in {"auto", "linear"}:
+        found["linear"] = _joined([found[name] for name in LINEAR], split, settings)
+    if asked in {"auto", "ensemble"} and fitted is not None:
+        found["ensemble"] = _joined([found[name] for name in ("autoencoder", *LINEAR)], split, settings)
     metrics: dict[str, float] = {}
-    chosen: str = settings.detector
+    chosen: str = asked
     if chosen == "auto":
         scorers = {name: scorer for name, (_, scorer, _) in found.items()}
         selection = select(scorers, split.take(held_out(split)), settings.seed, clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,19 +12,31 @@ from monitor.config import FeatureRule
 from monitor.model.manifest import Feature
 
 _QUARTILES = 1.3489795003921634  # distance of a normal distribution's quartiles, in standard deviations
+STRETCHES = 10
+"""Equal parts of the history whose means tell whether a level wanders."""
+MOST_WANDERING = 0.5
+"""Share of the variance."""
 _TINY, _END = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def number(
-    name: str, unit: str, values: Float64, step: Float64, opens: NDArray[np.bool_], rule: FeatureRule, scaling: str
+    name: str,
+    unit: str,
+    values: Float64,
+    step: Float64,
+    opens: NDArray[np.bool_],
+    rule: FeatureRule,
+    scaling: str,
+    floor: float = 0.0,
 ) -> tuple[Feature, bool]:
     """A number from its fitting rows (n,), NaN where missing, at least one is not; and whether they are constant.
 
-    `step` (n,) is the seconds since the row before, `opens` (n,) tells the rows that have none.
+    `step` (n,) is the seconds since the row before, `opens` (n,) tells the rows that have none; `floor` is the least
+    scale, as a share of the range of what is scaled.
     """
     seen = transformed(values, step, opens, rule)
     seen = seen[np.isfinite(seen)]
-    shift, scale, constant = _scaler(seen if len(seen) else np.zeros(1), rule.scaling or scaling)
+    shift, scale, constant = _scaler(seen if len(seen) else np.zeros(1), rule.scaling or scaling, floor)
     feature = Feature(
         name=name,
         unit=unit,
@@ -68,6 +82,24 @@ def transformed(values: Float64, step: Float64, opens: NDArray[np.bool_], rule: 
     return rate
 
 
+def wandering(parts: Sequence[Float64]) -> bool:
+    """Whether most of the variance of a column is slow: that of the means of tenths of each part (n,), NaN left out.
+
+    Such a level has not been seen to stay anywhere, so where it was says little of where it will be: a unit root, in
+    the words of time series (Kwiatkowski et al., "Testing the null hypothesis of stationarity", 1992, compare the same
+    two variances). A swing that repeats within a tenth does not count.
+    """
+    slow = total = 0.0
+    for part in parts:
+        seen = part[np.isfinite(part)]
+        if len(seen) < STRETCHES * 2:
+            continue
+        tenths = np.array([tenth.mean() for tenth in np.array_split(seen, STRETCHES)])
+        slow += float(tenths.var()) * len(seen)
+        total += float(seen.var()) * len(seen)
+    return total > _TINY and slow > MOST_WANDERING * total
+
+
 def _carried(values: Float64, opens: NDArray[np.bool_]) -> Float64:
     """The column with each missing value replaced by the last one before it, if there is any since a row opened."""
     rows = np.arange(len(values))
@@ -82,7 +114,7 @@ def _longest_run(values: Float64, opens: NDArray[np.bool_]) -> int:
     return int(np.diff(begins, append=len(values)).max())
 
 
-def _scaler(values: Float64, scaling: str) -> tuple[float, float, bool]:
+def _scaler(values: Float64, scaling: str, floor: float) -> tuple[float, float, bool]:
     """Shift and scale, and whether the values are constant: then the scale is 1."""
     low, high = float(values.min()), float(values.max())
     mean, deviation = float(values.mean()), float(values.std())
@@ -99,4 +131,4 @@ def _scaler(values: Float64, scaling: str) -> tuple[float, float, bool]:
             shift, scale = low, high - low
         case _:
             return 0.0, 1.0, constant
-    return shift, 1.0 if constant else scale, constant
+    return shift, 1.0 if constant else max(scale, floor * (high - low)), constant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 import monitor
 from monitor.batch import Float32
 from monitor.config import Incidents, Training
+from monitor.model import crossfit
 from monitor.model.calibration import calibrate
 from monitor.model.checkpoint import Checkpoint
 from monitor.model.dataset import Series, Split, prepare
@@ -67,7 +68,17 @@ def train(
     learned = learn(
         split, settings, progress=progress, should_stop=should_stop, clock=clock, resumed=resumed, keep=keep
     )
-    calibration_error = errors(learned.scorer, split, split.calibration)  # (n,)
+    calibration_error: Float32 | None = None  # (n,)
+    if several := crossfit.kinds(learned.design):
+        folded = prepare(series, feature_names, settings, units=units, categories=categories, folds=crossfit.FOLDS)
+        if len(folded.folds) > 1:
+            split = folded
+            design, scorer, own, calibration_error = crossfit.crossfit(several, split, settings)
+            learned = replace(
+                learned, design=design, scorer=scorer, metrics={**learned.metrics, "validation_error": own}
+            )
+    if calibration_error is None:
+        calibration_error = errors(learned.scorer, split, split.calibration)
     calibration, warnings = calibrate(calibration_error, split, settings, rules)
     quiet = calm(calibration_error, calibration.threshold, split.window + rules.close_after)
     some = apart(split.calibration[quiet], split.window)  # (n,)

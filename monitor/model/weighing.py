@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from monitor.batch import Float32, Int64
 from monitor.config import Training
 from monitor.model.dataset import Split
+from monitor.model.ensemble import Ensemble
 from monitor.model.fitting import batches, gather
 from monitor.model.manifest import Scoring
 from monitor.model.reconstructor import Reconstructor
@@ -33,27 +34,42 @@ def weighed(
 ) -> tuple[Scorer, float]:
     """The scorer whose unit is each channel's own error on the validation windows, which were not fitted.
 
-    With `score_units: one`, all units are 1. And the mean of those errors: of squares, 1 is what a model has that
-    answers the mean.
+    And the mean of those errors: of squares, 1 is what a model has that answers the mean.
+    """
+    scoring, own = weigh([(model, split.validation)], split, settings, over_features)
+    return Scorer(split.features, split.window, model, scoring).eval(), own
+
+
+def weigh(
+    held_out: Sequence[tuple[Reconstructor, Int64]],
+    split: Split,
+    settings: Training,
+    over_features: Literal["mean", "max"] = "mean",
+) -> tuple[Scoring, float]:
+    """Each channel's error over all these windows, by the model that was not fitted to them; and its mean.
+
+    First rows (n,) beside each model. With `score_units: one`, all units are 1.
     """
     spans = SPANS[settings.score_over]
     ones = ((1.0,) * split.channels,) * len(spans)
     scoring = Scoring(spans=spans, last=settings.score_last, over_features=over_features, units=ones)
-    plain = Scorer(split.features, split.window, model, scoring)
     rows, mean = torch.from_numpy(split.rows), torch.from_numpy(split.mean)
     sums = np.zeros((len(spans), split.channels))  # (spans, G)
-    with torch.inference_mode():
-        for some in batches(split.validation):
-            z = plain.front(gather(rows, some, split.window, mean))  # (B, T, G)
-            channels = plain.over_time(plain.model.error(z, plain.model.reconstruct(z)))
-            sums += np.stack([one.numpy().sum(axis=0, dtype=np.float64) for one in channels])
-    own = sums / len(split.validation)
+    for model, first in held_out:
+        plain = Scorer(split.features, split.window, model, scoring)
+        with torch.inference_mode():
+            for some in batches(first):
+                z = plain.front(gather(rows, some, split.window, mean))  # (B, T, G)
+                channels = plain.over_time(plain.model.error(z, plain.model.reconstruct(z)))
+                sums += np.stack([one.numpy().sum(axis=0, dtype=np.float64) for one in channels])
+    own = sums / sum(len(first) for _, first in held_out)
     if settings.score_units == "one":
-        return plain.eval(), float(own.mean())
-    units = np.maximum(own, max(LEAST, FLOOR * own.mean()))
+        return scoring, float(own.mean())
+    # A mean of models is in such units already: a second floor would lift what the first one holds down.
+    floor = 1.0 if isinstance(held_out[0][0], Ensemble) else max(LEAST, FLOOR * own.mean())
+    units = np.maximum(own, floor)
     found = tuple(tuple(one) for one in units.astype(np.float32).tolist())
-    weighted = scoring.model_copy(update={"units": found})
-    return Scorer(split.features, split.window, model, weighted).eval(), float(own.mean())
+    return scoring.model_copy(update={"units": found}), float(own.mean())
 
 
 def errors(scorer: Scorer, split: Split, first: Int64) -> Float32:

@@ -22,12 +22,16 @@ ROWS = 2**16
 """Most rows that exist as channels at a time."""
 
 
-def estimate(kind: str, split: Split, share: float = SHARE) -> Reconstructor:
-    """A baseline of `KINDS` from the fitting rows, in evaluation mode. One pass over them; for `mahalanobis`, two.
+def estimate(kind: str, split: Split, share: float = SHARE, first: Int64 | None = None) -> Reconstructor:
+    """A baseline of `KINDS` in evaluation mode.
+
+    From the rows of the windows that begin at rows `first` (n,), ascending; by default those of the fitting windows.
+    One pass over them; for `mahalanobis`, two.
 
     Memory does not grow with the rows. A missing value is imputed as in serving.
     """
-    moments = streamed(_parts(split))
+    first = split.fit if first is None else first
+    moments = streamed(_parts(split, first))
     model: Reconstructor
     match kind:
         case "max_z":
@@ -37,7 +41,7 @@ def estimate(kind: str, split: Split, share: float = SHARE) -> Reconstructor:
         case "mahalanobis":
             scale = deviation(moments)
             fourth = sum(
-                float(((((rows - moments.mean) / scale) ** 2).sum(axis=1) ** 2).sum()) for rows in _parts(split)
+                float(((((rows - moments.mean) / scale) ** 2).sum(axis=1) ** 2).sum()) for rows in _parts(split, first)
             )
             model = Mahalanobis.of(moments, fourth / moments.count)
         case _:
@@ -53,10 +57,10 @@ def tiles(first: Int64, window: int) -> Int64:
     return chosen
 
 
-def _parts(split: Split) -> Iterator[Float64]:
-    """The fitting rows (n, G) as the network sees them, part by part."""
+def _parts(split: Split, first: Int64) -> Iterator[Float64]:
+    """The rows (n, G) of windows as the network sees them, part by part."""
     windows = Windows(split, torch.device("cpu"))
-    chosen = tiles(split.fit, split.window)
+    chosen = tiles(first, split.window)
     size = max(1, ROWS // split.window)
     for start in range(0, len(chosen), size):
         with torch.inference_mode():
