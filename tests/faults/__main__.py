@@ -37,7 +37,7 @@ def main() -> int:
     if arguments.share is not None:
         return 0
     stored = [s for s in results.load() if s.run in wanted and (arguments.any_code or s.code == code)]
-    print(report.write(results.load(), arguments.date, SESSION))
+    print(report.write(results.every(), arguments.date, SESSION))
     print(f"written: {report.FILE.relative_to(results.ROOT)}")
     failed = [s for s in stored if not s.ok]
     for entry in failed:

@@ -62,11 +62,14 @@ def append(result: Result, code: str, file: Path = FILE) -> None:
         sink.write(line)
 
 
-def load(file: Path = FILE) -> Iterator[Stored]:
-    """The newest result of each run (kind and seed) with each product."""
-    newest: dict[tuple[str, str, int], Stored] = {}
+def every(file: Path = FILE) -> Iterator[Stored]:
+    """All results, also those of runs that were made again."""
     for line in file.read_text().splitlines() if file.exists() else ():
         facts = json.loads(line)
-        stored = Stored(facts.pop("code"), facts)
-        newest[(stored.code, *stored.run)] = stored
+        yield Stored(facts.pop("code"), facts)
+
+
+def load(file: Path = FILE) -> Iterator[Stored]:
+    """The newest result of each run (kind and seed) with each product: what need not be done again."""
+    newest = {(stored.code, *stored.run): stored for stored in every(file)}
     yield from newest.values()

@@ -22,7 +22,7 @@ from tests.faults.judge import fed
 from tests.faults.proxy import HOST, Link
 from tests.faults.report import write
 from tests.faults.result import Result
-from tests.faults.results import append, load
+from tests.faults.results import append, every, load
 from tests.faults.schedule import ARROWS, KINDS, SESSION, plan
 from tests.faults.silence import recoveries
 from tests.faults.stream import Shape, record
@@ -216,6 +216,12 @@ def test_the_page_tells_what_was_measured_and_what_failed(results: Path, tmp_pat
     assert "2030-01-02" in text
     assert "`code1`" in text
     assert "`kill` 1-2, 7." in text
+
+
+def test_a_failed_run_stays_on_the_page_though_it_was_made_again(results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "docs" / "page.md"
+    write(every(results), "2030-01-02", SESSION, file, tmp_path / "soak.json")
+    assert "- `kill`, seed 2: old" in file.read_text()
 
 
 def test_the_page_says_of_how_many_runs_a_table_is(results: Path, tmp_path: Path) -> None:
