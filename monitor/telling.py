@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from monitor import config
-from monitor.alerts import Alert, Evidence, Feature, Reason, Severity, Status, identity, moment
+from monitor.alerts import Alert, Evidence, Feature, Kind, Reason, Severity, Status, identity, moment
 from monitor.batch import Float64
 from monitor.incident_state import Finding, Incident, Maker, Peak, Point, Trouble
 from monitor.level_state import Drift
@@ -25,6 +26,13 @@ class Origin:
     topic: str
     model: str
     config: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    started: Point
+    ended: float  # s since the Unix epoch, as far as it is known
+    peak: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +82,16 @@ class Teller:
         maker: Maker | None = None,
     ) -> Alert:
         """`maker` is given where the incident is of another model or of other settings."""
-        peak, by = incident.peak, maker or self.maker
-        name = identity("incident", key[1], by.model, self._origin.topic, key[0], incident.started.offset)
-        ended = incident.last_anomalous.time
-        alert = Alert(
-            id=identity("message", name, status, point.offset, by.config),
-            incident=name,
-            kind="anomaly",
-            status=status,
-            reason=reason,
-            stream=key[1],
-            time=moment(point.time),
-            started_at=moment(incident.started.time),
-            ended_at=moment(ended) if status == "closed" else None,
+        peak = incident.peak
+        span = _Span(incident.started, incident.last_anomalous.time, peak.time)
+        return self._alert(
+            "anomaly", "incident", key, status, point, reason, maker, span,
             severity=self.severity(peak.score) if maker is None else incident.told_severity,
             score=peak.score,
             error=peak.error,
             threshold=self._threshold if maker is None else peak.error / peak.score,
             features=self._contributions(peak) if len(peak.observed) == len(self._features) else (),
-            evidence=self._evidence(key[0], incident.started, point, by),
-            peak_at=moment(peak.time),
-            duration=ended - incident.started.time,
-            confidence=self._confidence(key) if maker is None else None,
-        )
-        return alert.model_copy(update={"summary": sentence(alert)})
+        )  # fmt: skip
 
     def gap(self, key: Key, point: Point, since: float, limit: float) -> tuple[Alert, Alert]:
         """A gap is known when it is over: it is opened and closed by the event that ended it."""
@@ -115,20 +109,11 @@ class Teller:
         maker: Maker | None = None,
     ) -> Alert:
         """The same for a fault of the data."""
-        peak, by = trouble.peak, maker or self.maker
-        cause = peak.cause
-        name = identity(f"data_quality.{cause}", key[1], by.model, self._origin.topic, key[0], trouble.started.offset)
-        ended = trouble.last_seen.time
-        alert = Alert(
-            id=identity("message", name, status, point.offset, by.config),
-            incident=name,
-            kind="data_quality",
-            status=status,
-            reason=reason,
-            stream=key[1],
-            time=moment(point.time),
-            started_at=moment(trouble.started.time),
-            ended_at=moment(ended) if status == "closed" else None,
+        peak = trouble.peak
+        span = _Span(trouble.started, trouble.last_seen.time, peak.time)
+        return self._alert(
+            "data_quality", f"data_quality.{peak.cause}", key, status, point, reason, maker, span,
+            detail=peak.detail,
             severity="warning",
             score=peak.score,
             error=peak.measure,
@@ -137,13 +122,8 @@ class Teller:
                 self._feature(reading.feature, reading.observed, reading.expected, 1 / len(peak.readings))
                 for reading in peak.readings[: self._rules.features]
             ),
-            evidence=self._evidence(key[0], trouble.started, point, by),
-            cause=cause,
-            peak_at=moment(peak.time),
-            duration=ended - trouble.started.time,
-            confidence=self._confidence(key) if maker is None else None,
-        )
-        return alert.model_copy(update={"summary": sentence(alert, peak.detail)})
+            cause=peak.cause,
+        )  # fmt: skip
 
     def drift(
         self,
@@ -159,21 +139,12 @@ class Teller:
 
         The features are those that are, or were, beyond the limit; none where another maker's level is told of.
         """
-        by = maker or self.maker
-        name = identity("drift", key[1], by.model, self._origin.topic, key[0], drift.started.offset)
         share = np.abs(log)
         share /= share.sum() or 1.0
         told = sorted(drift.features, key=lambda f: -float(share[f])) if maker is None else []
-        alert = Alert(
-            id=identity("message", name, status, point.offset, by.config),
-            incident=name,
-            kind="drift",
-            status=status,
-            reason=reason,
-            stream=key[1],
-            time=moment(point.time),
-            started_at=moment(drift.started.time),
-            ended_at=moment(drift.last.time) if status == "closed" else None,
+        span = _Span(drift.started, drift.last.time, drift.peak.time)
+        return self._alert(
+            "drift", "drift", key, status, point, reason, maker, span,
             severity="warning",
             score=drift.peak.score,
             error=drift.peak.score * drift.limit,
@@ -187,12 +158,41 @@ class Teller:
                 )
                 for f in told[: self._rules.features]
             ),
-            evidence=self._evidence(key[0], drift.started, point, by),
-            peak_at=moment(drift.peak.time),
-            duration=drift.last.time - drift.started.time,
+        )  # fmt: skip
+
+    def _alert(
+        self,
+        kind: Kind,
+        named: str,
+        key: Key,
+        status: Status,
+        point: Point,
+        reason: Reason | None,
+        maker: Maker | None,
+        span: _Span,
+        detail: str = "",
+        **own: Any,
+    ) -> Alert:
+        """What all kinds have in common; `named` is what their identities begin with, `own` what is the kind's own."""
+        by = maker or self.maker
+        name = identity(named, key[1], by.model, self._origin.topic, key[0], span.started.offset)
+        alert = Alert(
+            id=identity("message", name, status, point.offset, by.config),
+            incident=name,
+            kind=kind,
+            status=status,
+            reason=reason,
+            stream=key[1],
+            time=moment(point.time),
+            started_at=moment(span.started.time),
+            ended_at=moment(span.ended) if status == "closed" else None,
+            evidence=self._evidence(key[0], span.started, point, by),
+            peak_at=moment(span.peak),
+            duration=span.ended - span.started.time,
             confidence=self._confidence(key) if maker is None else None,
+            **own,
         )
-        return alert.model_copy(update={"summary": sentence(alert)})
+        return alert.model_copy(update={"summary": sentence(alert, detail)})
 
     def _evidence(self, partition: int, started: Point, point: Point, by: Maker) -> Evidence:
         return Evidence(
