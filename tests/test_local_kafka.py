@@ -233,7 +233,7 @@ class TestJars:
         monkeypatch.setattr(jars, "_ATTEMPTS", 1)
         with pytest.raises(MonitorError, match=r"cannot fetch (one|two)\.jar") as caught:
             jars.fetch()
-        for way in ("KAFKA_BOOTSTRAP", "apache/kafka:4.3.1", "docker compose -f deploy/compose.yaml", ".[demo]"):
+        for way in ("KAFKA_BOOTSTRAP", "apache/kafka:4.2.2", "docker compose -f deploy/compose.yaml", ".[demo]"):
             assert way in caught.value.hint
         assert "s3cret" not in str(caught.value)
 

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from monitor.errors import MonitorError, install_hint
 
-KAFKA_VERSION: Final = "4.3.1"
+KAFKA_VERSION: Final = "4.2.2"  # not 4.3 or 4.4 before KAFKA-20734 is mended there: docs/reliability.md
 LOCK: Final = Path(__file__).with_name("jars.lock")
 ALTERNATIVES: Final = (
     "Name a running broker with KAFKA_BOOTSTRAP=host:port, or start one with Docker "

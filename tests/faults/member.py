@@ -1,9 +1,10 @@
 """`python -m tests.faults.member PLAN run -c FILE`: `monitor run -c FILE` as it is, with a knife at one of its arrows.
 
 The product has no hooks for this: here its methods are wrapped before the command line starts. PLAN is JSON:
-`arrow` = {"point": "send", "side": "before", "call": 3, "action": "kill"}: at the third call that carries something,
-this process kills (SIGKILL) or freezes (SIGSTOP) itself. `broken` names a fault of order or of memory that the harness
-must catch. `file_limit` is the largest file, in bytes, that this process may write: a disk that is full.
+`arrow` = {"point": "send", "side": "before", "call": 3, "action": "kill", "after": 0}: at the third call that carries
+something, this process kills (SIGKILL) or freezes (SIGSTOP) itself, or kills the broker (process id `broker`) `after`
+some seconds. `broken` names a fault of order or of memory that the harness must catch. `file_limit` is the
+largest file, in bytes, that this process may write: a disk that is full.
 In its log it tells, on the clock that all processes of a machine share, when it scored windows of which partitions.
 """
 
@@ -16,6 +17,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +65,7 @@ def carries(point: str, arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(arguments[0]) if arguments else True
 
 
-def arm(point: str, side: str, call: int, action: str) -> None:
+def arm(point: str, side: str, call: int, action: str, after: float, broker: int) -> None:
     """The knife: at the `call`-th call of the point that carries something, before or after it is done."""
     points = {
         "poll": (KafkaSource, "poll"),
@@ -77,7 +79,10 @@ def arm(point: str, side: str, call: int, action: str) -> None:
 
     def cut() -> None:
         tell("injected", point=point, side=side, call=call, action=action)
-        os.kill(os.getpid(), _ACTIONS[action])
+        if action == "kill broker":
+            threading.Timer(after, os.kill, (broker, signal.SIGKILL)).start()
+        else:
+            os.kill(os.getpid(), _ACTIONS[action])
 
     def make(method: Method) -> Method:
         def armed(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -136,7 +141,7 @@ def start(plan: dict[str, Any], arguments: list[str]) -> None:
         BROKEN[broken]()
     trace()
     if arrow := plan.get("arrow"):
-        arm(**arrow)
+        arm(**arrow, broker=plan["broker"])
     main(args=arguments, prog_name="monitor")
 
 

@@ -57,6 +57,7 @@ class Members:
     injected: list[tuple[float, str]] = field(default_factory=list)
     exits: list[float] = field(default_factory=list)  # s from SIGTERM to the end
     file_limit: int = 0
+    broker: int = 0  # process id of the one broker
     _due: list[tuple[float, int]] = field(default_factory=list)  # when to start which member
 
     def start(self, member: int) -> Life:
@@ -64,7 +65,8 @@ class Members:
         arrow = waiting.pop(0) if waiting else None
         plan: dict[str, Any] = {"broken": self.broken, "file_limit": self.file_limit}
         if arrow is not None:
-            plan["arrow"] = asdict(arrow)
+            plan |= {"arrow": asdict(arrow), "broker": self.broker}
+            del plan["arrow"]["lasts"]  # which is the harness's part
         bootstrap = self.bootstraps[member] if member < len(self.bootstraps) else ""
         file = self.deployment.file(member, bootstrap)
         log = self.deployment.folder / f"member-{member}.{sum(life.member == member for life in self.lives)}.log"

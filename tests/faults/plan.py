@@ -12,12 +12,14 @@ Delivery = Literal["exactly_once", "at_least_once"]
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A place in the flow of one member, and what the member does to itself there."""
+    """A place in the flow of one member, and what the member does there: to itself, or to its one broker."""
 
     point: str
     side: Literal["before", "after"]
     call: int  # counted from the start of the process, and only where there is something to do
-    action: Literal["kill", "freeze"] = "kill"
+    action: Literal["kill", "freeze", "kill broker"] = "kill"
+    after: float = 0.0  # s until it happens, while the member goes on
+    lasts: float = 0.0  # s until the broker is started again
 
     def __str__(self) -> str:
         return f"{self.action} {self.side} {self.point}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monitor.local_kafka import KAFKA_VERSION
 from tests.faults.result import Result
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +24,10 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A line. `code` says with which product the run was made."""
+    """A line. `code` says with which product the run was made, `kafka` with which release of the brokers."""
 
     code: str
+    kafka: str
     facts: dict[str, Any]
 
     @property
@@ -56,7 +58,7 @@ def _is_text(part: ast.AST) -> bool:
 
 def append(result: Result, code: str, file: Path = FILE) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"code": code, **result.as_json()}) + "\n"
+    line = json.dumps({"code": code, "kafka": KAFKA_VERSION, **result.as_json()}) + "\n"
     with file.open("a") as sink:
         fcntl.flock(sink, fcntl.LOCK_EX)
         sink.write(line)
@@ -66,7 +68,7 @@ def every(file: Path = FILE) -> Iterator[Stored]:
     """All results, also those of runs that were made again."""
     for line in file.read_text().splitlines() if file.exists() else ():
         facts = json.loads(line)
-        yield Stored(facts.pop("code"), facts)
+        yield Stored(facts.pop("code"), facts.pop("kafka"), facts)
 
 
 def load(file: Path = FILE) -> Iterator[Stored]:

@@ -60,6 +60,7 @@ class _Run:
         self.members = Members(
             self.deployment, linked, SESSION + 1.5, [list(arrows) for arrows in plan.arrows], plan.broken
         )
+        self.members.broker = world.node.pid if plan.nodes == 1 else 0
         self.records = record(plan.shape)
         self.until: list[tuple[float, Any]] = []  # what to undo, and when
         self.random = Random(plan.seed)
@@ -97,6 +98,7 @@ class _Run:
 
     def _tend(self) -> None:
         self.members.tend()
+        self._see_broker()
         now = time.monotonic()
         for entry in [entry for entry in self.until if now >= entry[0]]:
             self.until.remove(entry)
@@ -172,6 +174,14 @@ class _Run:
         self.members.note(f"{step.what} ({number})")
         node.kill()
         self._later(step.seconds, node.launch)
+
+    def _see_broker(self) -> None:
+        """Starts it again where a member has killed it."""
+        life = next((life for life in self.members.lives if life.arrow and life.arrow.action == "kill broker"), None)
+        if life is not None and life.arrow is not None and not self.world.node.running:
+            self.members.note(f"{life.arrow}, member {life.member}")
+            self._later(life.arrow.lasts, self.world.node.launch)
+            life.arrow = None
 
     def _damage(self, step: Step) -> None:
         members = self.members

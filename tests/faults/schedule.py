@@ -122,6 +122,19 @@ def _broker_kill(random: Random, seed: int) -> Plan:
     return Plan("broker-kill", seed, _shape(random), random.choice((1, 2)), feed_seconds=5, steps=(step,))
 
 
+def _broker_kill_at_commit(random: Random, seed: int) -> Plan:
+    """When a commit has just begun: whether it is done nobody can say, or it is, and not everywhere yet."""
+    arrow = Arrow(
+        "commit",
+        "before",
+        random.randint(1, 4),
+        "kill broker",
+        after=random.uniform(0, 0.012),
+        lasts=random.choice((0.0, random.uniform(0, 3))),
+    )
+    return Plan("broker-kill-at-commit", seed, _shape(random), feed_seconds=5, arrows=((arrow,),))
+
+
 def _broker_freeze(random: Random, seed: int) -> Plan:
     step = Step(random.uniform(0.3, 4), "broker freeze", seconds=10)
     return Plan("broker-freeze", seed, _shape(random), random.choice((1, 2)), feed_seconds=5, steps=(step,))
@@ -215,6 +228,9 @@ KINDS: Mapping[str, Kind] = {
     "zombie": Kind("`SIGSTOP` of a member past its session time-out, then `SIGCONT`", 20, _zombie),
     "churn": Kind("a member joins or leaves each second, for 5 minutes", 1, _churn),
     "broker-kill": Kind("the broker killed (`kill -9`) and restarted", 20, _broker_kill),
+    "broker-kill-at-commit": Kind(
+        "the broker killed and restarted, 0 to 12 ms after a commit began", 40, _broker_kill_at_commit
+    ),
     "broker-freeze": Kind("the broker stopped (`SIGSTOP`) for 10 s", 20, _broker_freeze),
     "leader-kill": Kind("three nodes: the leader of a partition killed and restarted", 20, _leader),
     "coordinator-kill": Kind("three nodes: the transaction coordinator killed and restarted", 20, _coordinator),

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from monitor.local_kafka import free_ports
+from monitor.local_kafka import KAFKA_VERSION, free_ports
 from tests.faults.__main__ import line
 from tests.faults.compare import Difference, by_stream, compare, compare_counted
 from tests.faults.damage import damage
@@ -231,11 +231,11 @@ def test_the_page_says_of_how_many_runs_a_table_is(results: Path, tmp_path: Path
     assert f"| 3 / {planned}, **1 failed** |" in table.splitlines()[-1]
 
 
-def test_what_the_earlier_campaign_published_stays_on_the_page(results: Path, tmp_path: Path) -> None:
+def test_the_page_says_in_which_kafka_exactly_once_cannot_hold(results: Path, tmp_path: Path) -> None:
     text = page(results, tmp_path)[1]
-    whole, since = text.index("| `zombie` |"), text.index("## Made since")
-    assert whole < since
-    assert all(f"| `{name}` |" in text[:since] for name in KINDS)
+    assert "KAFKA-20734" in text
+    assert f"the table is made with {KAFKA_VERSION}" in text
+    assert f"Apache Kafka {KAFKA_VERSION}, kafka-python" in text
 
 
 def test_the_page_has_the_soak_only_where_there_was_one_and_says_that_it_was_short(
