@@ -84,6 +84,8 @@ def _kafka(console: Console, settings: Settings, create: str) -> str:
         if problem:
             raise MonitorError(problem, "Give this user READ on the group.")
         refuse_settings(client, settings.kafka, settings.delivery)
+        if settings.delivery == "exactly_once" and (fault := client.known_fault()):
+            console.print(f"[yellow]note[/yellow]  kafka: {fault}; see docs/reliability.md", soft_wrap=True)
     can = "transactions can be used" if settings.delivery == "exactly_once" else "no transactions are asked for"
     found = f"{len(states)} topics"
     return f"{settings.kafka.bootstrap_servers}: {found} and group {settings.kafka.group!r} can be used; {can}"

@@ -11,11 +11,13 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from monitor import config
+from monitor import config, logs
 from monitor.batch import OutputName
 from monitor.errors import MonitorError
-from monitor.kafka import limits
+from monitor.kafka import limits, releases
 from monitor.kafka.connect import options, translated
+
+log = logs.get("kafka.topics")
 
 Delivery = Literal["exactly_once", "at_least_once"]
 Purpose = Literal["input", "alerts", "dead_letters", "state", "scores", "denoised", "latent"]
@@ -136,6 +138,11 @@ class Topics:
         with translated(self._kafka, "reading the brokers' limits"):
             return limits.read(self._admin)
 
+    def known_fault(self) -> str:
+        """What brokers of their release are known to get wrong about transactions; empty where nothing is known."""
+        with translated(self._kafka, "reading the brokers' features"):
+            return releases.known_fault(releases.read(self._admin))
+
     def create(self, missing: list[TopicState]) -> None:
         """Makes the missing topics as their settings say; that for state has as many partitions as the input."""
         wanted = {
@@ -218,6 +225,8 @@ def require(
         states = client.inspect()
         refuse(states, kafka, command)
         refuse_settings(client, kafka, delivery)
+        if delivery == "exactly_once" and (fault := client.known_fault()):
+            log.warning("exactly once cannot be promised", why=fault)
     return states
 
 

@@ -75,7 +75,8 @@ that. Kafka 4.2 and older do it right, and the table is made with {kafka}.
 
 It needs all in-sync replicas of a partition to go at once, within some milliseconds of a commit: the one broker of a
 small installation, or a power cut; not one node of three. It was found with 4.3.1, where 1 of 70 runs of `broker-kill`
-doubled two alerts and a dead letter; `broker-kill-at-commit` was made to look for it on purpose.
+doubled two alerts and a dead letter; `broker-kill-at-commit` was made to look for it on purpose. `monitor check` says
+so of such brokers, and `monitor run` warns in its log.
 """
 
 
