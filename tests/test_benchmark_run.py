@@ -12,7 +12,7 @@ from benchmarks.detection import hits, page
 from benchmarks.detection.__main__ import main
 from benchmarks.detection.baselines import FlagAll, Rule
 from benchmarks.detection.method import Goal, Series
-from benchmarks.detection.methods import OURS, entries
+from benchmarks.detection.methods import OURS
 from benchmarks.detection.ours import RECIPE, Ours, PlainAutoencoder
 from benchmarks.detection.registry import BENCHMARKS
 from benchmarks.detection.results import Result, Store, digest, run
@@ -95,7 +95,7 @@ def test_the_page_is_written_from_what_there_is(tmp_path: Path) -> None:
     assert "{{" not in empty
     assert empty.count("Not measured yet.") == len(BENCHMARKS) + 2
     store = Store(tmp_path / "results")
-    ours = entries(BENCHMARKS["batadal"].rule)[-1].method
+    ours = BENCHMARKS["batadal"].entries[-1].method
     assert ours.name == OURS
     store.put("batadal", OURS, digest(ours), 0, Result({"F1": 0.8, "S": 0.7, "found": 7.0}, 1.0, 1.0, 1, 9))
     written = page.text(store)

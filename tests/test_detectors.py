@@ -17,6 +17,7 @@ from monitor.model.dataset import prepare
 from monitor.model.detectors import learn
 from monitor.model.export import save
 from monitor.model.training import Series, train
+from monitor.model.weighing import error_of_mean
 from tests.models import FEATURES, series, tiny_settings, waves
 
 torch.set_num_threads(1)
@@ -120,3 +121,23 @@ def test_a_feature_whose_level_wanders_is_read_as_its_change_and_served_so(tmp_p
     far[:, 2] += 1000
     near, moved = detector.score(np.stack([rows[:8], far])).error
     assert near == pytest.approx(moved, rel=1e-3)
+
+
+def test_a_network_that_is_no_better_than_the_mean_says_so_and_what_to_do() -> None:
+    def notes(**changes: object) -> list[str]:
+        warnings = train([series(400)], FEATURES, {}, settings(**changes), source="s").warnings
+        return [note for note in warnings if "no better than the mean" in note]
+
+    (note,) = notes(epochs=1, learning_rate=1.0)
+    assert "training.epochs" in note
+    assert "training.detector: linear" in note
+    assert not notes(epochs=12)
+
+
+def test_the_error_of_the_mean_is_the_distance_of_held_out_rows_from_that_of_the_fitting_rows() -> None:
+    chosen = settings(epochs=1)
+    split = prepare([series(400)], FEATURES, chosen)
+    scorer = learn(split, chosen).scorer
+    scale = np.array([feature.scale for feature in split.features])
+    away = (split.take(split.validation) - split.take(split.fit).mean(axis=(0, 1))) / scale  # (n, T, F)
+    assert error_of_mean(scorer, split, chosen) == pytest.approx((away**2).mean(), rel=1e-4)

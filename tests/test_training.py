@@ -115,10 +115,21 @@ def test_a_constant_column_has_scale_one_and_is_said() -> None:
     )
 
 
-def test_columns_at_the_end_of_float32_have_a_finite_scaler() -> None:
+def at_the_end_of_float32() -> Series:
     values = waves(400, 3)
     values[:, 0] = np.where(np.arange(400) % 2, 1, -1) * np.finfo(np.float32).max
-    split = prepare([Series("s", series(400).time, values)], FEATURES, tiny_settings())
+    return Series("s", series(400).time, values)
+
+
+def test_values_near_the_end_of_float32_are_said() -> None:
+    assert prepare([at_the_end_of_float32()], FEATURES, tiny_settings()).warnings == (
+        "Values beyond 3.4e+37, near the largest that a float32 holds (3.4e+38): a. Such a number often stands for a "
+        "missing value: leave those empty, or limit the feature by clip in training.features.",
+    )
+
+
+def test_columns_at_the_end_of_float32_have_a_finite_scaler() -> None:
+    split = prepare([at_the_end_of_float32()], FEATURES, tiny_settings())
     assert np.isfinite(split.mean).all()
     assert np.isfinite([(feature.shift, feature.scale) for feature in split.features]).all()
 

@@ -1,5 +1,7 @@
 """All methods on all sets -> docs/detection.md. What is measured already is kept, so a run that is cut goes on.
 
+Rows of the page without a result for the present code stay as they were, and the page names those that are new.
+
 python -m benchmarks.detection [--data DIR] [--only skab,smd] [--seeds 3] [--page-only]
 """
 
@@ -17,7 +19,7 @@ from rich.console import Console
 from benchmarks.detection import hits, page, speed
 from benchmarks.detection.data import VARIABLE, check, smd
 from benchmarks.detection.method import Figures
-from benchmarks.detection.methods import EXPLAINERS, SERVED, entries
+from benchmarks.detection.methods import EXPLAINERS, SERVED
 from benchmarks.detection.registry import BENCHMARKS, named
 from benchmarks.detection.results import Result, Store, digest, run
 from monitor.errors import UsageError
@@ -45,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         console.print(f"error: {error}", markup=False)
         return error.exit_code
-    options.page.write_text(page.text(store), encoding="utf-8")
+    previous = options.page.read_text(encoding="utf-8") if options.page.exists() else ""
+    options.page.write_text(page.text(store, previous), encoding="utf-8")
     console.print(f"wrote {options.page}", markup=False)
     return 0
 
@@ -57,7 +60,7 @@ def measure(folder: Path, names: Sequence[str], seeds: int, store: Store) -> Non
         for name in names:
             benchmark = BENCHMARKS[name]
             runner = None
-            for entry in entries(benchmark.rule):
+            for entry in benchmark.entries:
                 if store.get(name, entry.method.name, digest(entry.method), seed) or (seed and not entry.drawn):
                     continue
                 runner = runner or benchmark.load(folder)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.detection.adapting import Adapting
 from benchmarks.detection.baselines import FlagAll, MaxZ, PcaError, Random, Rule
 from benchmarks.detection.method import Method
+from benchmarks.detection.online import Online
 from benchmarks.detection.ours import ENSEMBLE, NETWORK, PLAIN, RECIPE, Ours, PlainAutoencoder
 from monitor.config import Training
 
@@ -19,7 +21,7 @@ class Entry:
     """Whether a seed changes anything; what draws nothing is run once."""
 
 
-def entries(rule: Rule) -> tuple[Entry, ...]:
+def entries(rule: Rule, *, univariate: bool = False) -> tuple[Entry, ...]:
     """In the order of the page; the last is what the goals are measured by."""
     return (
         Entry(FlagAll(), drawn=False),
@@ -29,6 +31,8 @@ def entries(rule: Rule) -> tuple[Entry, ...]:
         Entry(PlainAutoencoder(rule), drawn=True),
         Entry(Ours(NETWORK, "our LSTM alone"), drawn=True),
         Entry(Ours(ENSEMBLE, "ours and our LSTM"), drawn=True),
+        *([Entry(Online(rule), drawn=False)] if univariate else []),
+        Entry(Adapting(), drawn=False),
         Entry(Ours(RECIPE, OURS), drawn=True),  # it draws nothing: the seeds show it
     )
 

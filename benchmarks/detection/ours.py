@@ -69,13 +69,16 @@ class Served:
             found: Float32 = self.scorer(torch.from_numpy(windows))[1].numpy()
         return found
 
+    def closing(self, time: Float64) -> Int64:
+        """The closing rows of whole windows among rows at these times (n,)."""
+        run = np.cumsum(np.diff(time, prepend=time[:1]) > self.max_gap)  # (n,)
+        closing = np.arange(self.window - 1, len(time))
+        return closing[run[closing] == run[closing - self.window + 1]]
+
     def _windows(self, values: Float64, time: Float64) -> tuple[Int64, Callable[[Int64], Float32]]:
         """The closing rows of whole windows, and what gathers the windows (n, T, F) that close at some."""
         rows = values.astype(np.float32)
-        run = np.cumsum(np.diff(time, prepend=time[:1]) > self.max_gap)  # (n,)
-        closing = np.arange(self.window - 1, len(rows))
-        closing = closing[run[closing] == run[closing - self.window + 1]]
-        return closing, lambda some: rows[some[:, None] + np.arange(1 - self.window, 1)]
+        return self.closing(time), lambda some: rows[some[:, None] + np.arange(1 - self.window, 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from benchmarks.detection.methods import EXPLAINERS, OURS, SERVED, entries
+from benchmarks.detection.methods import EXPLAINERS, OURS, SERVED
 from benchmarks.detection.registry import BENCHMARKS, Benchmark
 from benchmarks.detection.results import Store, digest
 from benchmarks.detection.summary import Line, line, markdown, published
@@ -19,20 +20,58 @@ HITS, SPEED = "hit-rates", "speed"
 RATE = "windows a second"
 
 
-def text(store: Store) -> str:
-    """The whole page; what is not measured yet is said to be missing."""
+def text(store: Store, previous: str = "") -> str:
+    """The whole page; what is not measured yet is said to be missing.
+
+    Rows of the `previous` page stay where the present code has no result for them: a run of one set, or one method,
+    need not measure all others again. `machine` names what is new.
+    """
     found = {name: _lines(name, benchmark, store) for name, benchmark in BENCHMARKS.items()}
     blocks = {f"table {name}": _table(BENCHMARKS[name], lines) for name, lines in found.items()}
-    blocks |= {"goals": _goals(found), "hits": _hits(store), "speed": _speed(store), "machine": _machine(store)}
+    blocks |= {"goals": _goals(found), "hits": _hits(store), "speed": _speed(store)}
+    order = {f"table {name}": [entry.method.name for entry in one.entries] for name, one in BENCHMARKS.items()}
+    order |= {"hits": list(EXPLAINERS), "speed": list(SERVED)}
     page = WORDS.read_text(encoding="utf-8")
     for name, block in blocks.items():
-        page = page.replace(f"{{{{{name}}}}}", block)
-    return page
+        merged = kept(block, within(previous, name), order.get(name, ()))
+        page = page.replace(f"{{{{{name}}}}}", f"<!-- {name} -->\n{merged}\n<!-- end -->")
+    return page.replace("{{machine}}", _machine(store))
+
+
+def within(page: str, name: str) -> str:
+    """What a page has in a block; nothing where it has none."""
+    _, found, rest = page.partition(f"<!-- {name} -->\n")
+    return rest.partition("\n<!-- end -->")[0] if found else ""
+
+
+def kept(block: str, before: str, order: Sequence[str]) -> str:
+    """A table with the rows of the one before that it has not; `order` of what is measured, behind what is published.
+
+    Where the columns are others, or there was no table, nothing can be kept.
+    """
+    if not before.startswith("|"):
+        return block
+    if not block.startswith("|"):
+        return before
+    new, old = (text.split("\n") for text in (block, before))
+    if new[:2] != old[:2]:
+        return block
+    rows = {_first(row): row for row in old[2:]} | {_first(row): row for row in new[2:] if "not measured" not in row}
+    places = {name.replace("|", r"\|"): place for place, name in enumerate(order)}
+    measured = sorted((name for name in rows if name in places), key=lambda name: places[name])
+    others = [name for name in rows if name not in places and (not order or name.startswith("published"))]
+    return "\n".join([*new[:2], *(rows[name] for name in [*others, *measured])])
+
+
+def _first(row: str) -> str:
+    """What tells a row from the others: the name, and in the table of goals the figure too."""
+    cells = re.split(r"(?<!\\)\|", row)
+    return cells[1].strip() + (f" {cells[2].strip()}" if cells[3].strip().startswith((">=", "<=")) else "")
 
 
 def _lines(name: str, benchmark: Benchmark, store: Store) -> list[Line]:
     measured = []
-    for entry in entries(benchmark.rule):
+    for entry in benchmark.entries:
         results = store.seeds(name, entry.method.name, digest(entry.method))
         if results:
             measured.append(line(entry.method.name, results))
@@ -91,13 +130,14 @@ def _speed(store: Store) -> str:
 
 
 def _machine(store: Store) -> str:
-    spent = [
-        result.seconds
-        for name, benchmark in BENCHMARKS.items()
-        for entry in entries(benchmark.rule)
-        for result in store.seeds(name, entry.method.name, digest(entry.method))
-    ]
+    names, spent = [], []
+    for name, benchmark in BENCHMARKS.items():
+        for entry in benchmark.entries:
+            results = store.seeds(name, entry.method.name, digest(entry.method))
+            spent += [result.seconds for result in results]
+            names += [f"{benchmark.title}: {entry.method.name}"] if results else []
     return (
-        f"{len(spent)} runs, {sum(spent) / 60:.0f} minutes on one thread of a {platform.machine()} processor that "
-        f"other work shared, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}"
+        f"Measured with the code of this page: {len(spent)} runs, {sum(spent) / 60:.0f} minutes on one thread of a "
+        f"{platform.machine()} processor that other work shared, Python {platform.python_version()}, torch "
+        f"{torch.__version__.split('+')[0]} ({'; '.join(names)}). All other rows are of runs before."
     )

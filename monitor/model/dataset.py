@@ -30,6 +30,8 @@ CHUNK = 2**18
 """Rows that are looked at in one piece."""
 NAMED = 8
 """Most names an error or a warning lists."""
+HUGE = float(np.finfo(np.float32).max) / 10
+"""Beyond this, plus or minus, a value is near the end of what the rows can hold, where differences overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def prepare(
         last_time=float(time.max()),
         interval=interval,
         max_gap=float(gap),
-        warnings=_warnings(late, constant, wanders, _unused(feature_names, settings)),
+        warnings=_warnings(late, constant, wanders, features, _unused(feature_names, settings)),
     )
 
 
@@ -314,7 +316,9 @@ def _unused(feature_names: Sequence[str], settings: Training) -> list[str]:
     return [rule.match for rule in settings.features if rule not in used]
 
 
-def _warnings(late: int, constant: Sequence[str], wanders: Sequence[str], unused: Sequence[str]) -> tuple[str, ...]:
+def _warnings(
+    late: int, constant: Sequence[str], wanders: Sequence[str], features: Sequence[Feature], unused: Sequence[str]
+) -> tuple[str, ...]:
     found = []
     if unused:
         found.append(f"No feature comes under these rules of training.features: {names(unused)}.")
@@ -324,6 +328,13 @@ def _warnings(late: int, constant: Sequence[str], wanders: Sequence[str], unused
         found.append(
             f"Constant in the fitting rows, so any change in them counts in full: {names(constant)}. "
             "Leave out what is no measurement, such as a label."
+        )
+    huge = [feature.name for feature in features if max(-feature.minimum, feature.maximum) > HUGE]
+    if huge:
+        found.append(
+            f"Values beyond {HUGE:.2g}, near the largest that a float32 holds ({10 * HUGE:.2g}): {names(huge)}. Such a "
+            "number often stands for a missing value: leave those empty, or limit the feature by clip in "
+            "training.features."
         )
     if wanders:
         found.append(f"Read as their change since the event before, because their level wanders: {names(wanders)}.")

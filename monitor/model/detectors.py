@@ -19,7 +19,7 @@ from monitor.model.reconstructor import Reconstructor
 from monitor.model.scorer import Scorer
 from monitor.model.selection import held_out, select, too_short
 from monitor.model.shape import architecture
-from monitor.model.weighing import weighed
+from monitor.model.weighing import error_of_mean, weighed
 
 LINEAR = ("pca", "mahalanobis")
 """What `linear` averages; `ensemble` the network too."""
@@ -77,6 +77,7 @@ def learn(
                 keep=keep,
             )
             found[name] = _weighed(architecture(split, settings), fitted.model, split, settings)
+            notes += _no_better(*found[name][1:], split, settings)
     if asked in {"auto", "linear"}:
         found["linear"] = _joined([found[name] for name in LINEAR], split, settings)
     if asked in {"auto", "ensemble"} and fitted is not None:
@@ -97,6 +98,20 @@ def learn(
     if fitted is not None:
         metrics |= {"train_loss": fitted.train_loss, "validation_loss": fitted.validation_loss}
     return Learned(design, scorer, fitted, metrics, tuple(notes))
+
+
+def _no_better(scorer: Scorer, own: float, split: Split, settings: Training) -> list[str]:
+    """A note where the network's error `own` on held-out rows is not below that of answering with the mean."""
+    if settings.objective == "variational":
+        return []  # its error is a likelihood, not a distance
+    mean = error_of_mean(scorer, split, settings)
+    if own < mean:
+        return []
+    return [
+        f"The network is no better than the mean: its error on held-out normal rows is {own:.3g}, {own / mean:.3g} "
+        f"times that of answering each value with its mean ({mean:.3g}). Train longer (training.epochs) or on more "
+        "rows, or with another training.learning_rate; or take training.detector: linear, which needs fewer."
+    ]
 
 
 def _weighed(design: Design, model: Reconstructor, split: Split, settings: Training) -> tuple[Design, Scorer, float]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monitor.batch import Float32, Int64
 from monitor.config import Training
@@ -22,6 +23,8 @@ FLOOR = 0.1
 constant, would turn any rounding into an alarm."""
 LEAST = 1e-6
 """And at least this; errors are squares of standardised values, or logarithms of likelihoods."""
+MEAN_WINDOWS = 4096
+"""About so many fitting windows, spread evenly, tell the mean well enough to compare a model with."""
 SPANS: Mapping[str, tuple[Literal["window", "last"], ...]] = {
     "window": ("window",),
     "last": ("last",),
@@ -70,6 +73,37 @@ def weigh(
     units = np.maximum(own, floor)
     found = tuple(tuple(one) for one in units.astype(np.float32).tolist())
     return scoring.model_copy(update={"units": found}), float(own.mean())
+
+
+class Mean(Reconstructor):
+    """Answers every window with the mean of the fitting rows, and measures errors as a model does."""
+
+    def __init__(self, model: Reconstructor, mean: Tensor) -> None:
+        """`mean` (G,), standardised units."""
+        super().__init__()
+        self._model, self._mean = model, mean
+
+    def encode(self, z: Tensor) -> Tensor:
+        return z[:, -1]
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        return torch.zeros_like(z) + self._mean
+
+    def error(self, z: Tensor, reconstruction: Tensor) -> Tensor:
+        return self._model.error(z, reconstruction)
+
+
+def error_of_mean(scorer: Scorer, split: Split, settings: Training) -> float:
+    """What `weigh` would measure on the validation windows for a model that knows nothing but the mean.
+
+    A network that is not below it has learned nothing of use. A model whose error is no distance from what it
+    reconstructs (variational) cannot be compared so.
+    """
+    some = split.fit[:: max(1, len(split.fit) // MEAN_WINDOWS)]
+    with torch.inference_mode():
+        mean = scorer.front(torch.from_numpy(split.take(some))).mean(dim=(0, 1))  # (G,)
+    plain = settings.model_copy(update={"score_units": "one"})
+    return weigh([(Mean(scorer.model, mean), split.validation)], split, plain)[1]
 
 
 def errors(scorer: Scorer, split: Split, first: Int64) -> Float32:
