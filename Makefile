@@ -6,13 +6,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-detection faults fuzz soak
+.PHONY: help demo demo-packets test lint bench bench-detection faults fuzz soak
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: .venv/.ready-demo ## train on real data, run the service on a real Apache Kafka and check its incidents (under 4 minutes)
 	$(BIN)/monitor demo $(ARGS)
+
+demo-packets: .venv/.ready-demo ## a capture of a small network through feed, Kafka, a model and the service; check what it says (a minute)
+	$(BIN)/monitor demo --packets $(ARGS)
 
 test: .venv/.ready-dev ## run all tests, on a real Apache Kafka, with coverage
 	$(BIN)/python -m pytest --cov=monitor --cov-report=term $(ARGS)
@@ -45,7 +48,7 @@ soak: .venv/.ready-dev ## ten million events with restarts: does memory stay fla
 
 .venv/.ready-demo: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing the service, PyTorch and Java into .venv (about 5 GB once, a few minutes)"
-	$(PIP) install --quiet --editable '.[train,demo]' --constraint constraints.txt
+	$(PIP) install --quiet --editable '.[train,demo,packets]' --constraint constraints.txt
 	@touch $@
 
 .venv/.ready-dev: .venv/bin/python pyproject.toml constraints.txt

@@ -62,6 +62,10 @@ class Feature(_Part):
     """Of a category, whose numbers are places among the values of training: the value, null where it was unknown."""
     expected_category: str | None = None
     """The value that was expected; null for a number."""
+    meaning: str = ""
+    """What it is, in words; empty where training was not told."""
+    usual: Measured | None = None
+    """Its mean in training, source units; null where its meaning is not known, and for a category."""
 
 
 class Evidence(_Part):

@@ -20,7 +20,7 @@ from monitor.model.manifest import Manifest, timed
 from monitor.outputs import Outputs
 from monitor.pipeline import Pipeline
 from monitor.quality import MARGIN, Known, Quality, limits
-from monitor.telling import Origin
+from monitor.telling import Meaning, Origin
 from monitor.windows import WindowStore
 
 _SHORTEST_IDLE = 3600.0
@@ -67,6 +67,11 @@ def assemble(settings: config.Settings, detector: Detector, clock: Callable[[], 
         max_gap=max_gap,
         categories=manifest.values,
         levels=levels,
+        meanings={
+            feature.name: Meaning(feature.meaning, feature.mean)
+            for feature in manifest.features
+            if feature.meaning and not feature.categories
+        },
     )
     adaptation = None
     if prior is not None:

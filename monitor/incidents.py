@@ -35,7 +35,7 @@ from monitor.incident_state import (
 )
 from monitor.level_state import Drift, Level, unpack
 from monitor.levels import Levels
-from monitor.telling import Key, Origin, Teller, Told
+from monitor.telling import Key, Meaning, Origin, Teller, Told
 from monitor.troubles import Troubles
 
 _NOTHING: Mapping[int, Sequence[Finding]] = MappingProxyType({})
@@ -73,17 +73,19 @@ class Incidents:
         max_gap: float = inf,
         categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
         levels: Levels | None = None,
+        meanings: Mapping[str, Meaning] = MappingProxyType({}),
     ) -> None:
         """`clean_after` is the number of scores in which a window is all new; `max_gap` is in seconds.
 
-        `categories` are the values of the features that are no numbers. `levels` are what is learned of the streams: it
-        stands in the same record of the changelog.
+        `categories` are the values of the features that are no numbers, `meanings` those of the others that are known.
+        `levels` are what is learned of the streams: it stands in the same record of the changelog.
         """
         self._max_gap = max_gap
         self._levels = levels or Levels()
         self.teller = Teller(
-            rules, features, units or [""] * len(features), threshold, origin, categories, self._levels.confidence
-        )
+            rules, features, units or [""] * len(features), threshold, origin, categories, self._levels.confidence,
+            meanings,
+        )  # fmt: skip
         self._anomalies = Anomalies(self.teller, rules)
         self._troubles = Troubles(self.teller, features, clean_after, rules.update_every)
         self._maker = self.teller.maker

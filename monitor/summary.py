@@ -7,6 +7,7 @@ from datetime import datetime
 from monitor.alerts import Alert, Cause, Feature, Reason
 
 _SHOWN = 3  # features of an anomaly
+_MANY = 9.5  # times the usual, from which on a whole number tells it
 
 _ENDS: dict[Reason, str] = {
     "recovered": "over",
@@ -33,12 +34,24 @@ def sentence(alert: Alert, detail: str = "") -> str:
 
 def _anomaly(alert: Alert) -> str:
     shown = [
-        f"{_value(feature)} {_compared(feature)} ({_percent(feature.contribution)} of the error)"
+        f"{_changed(feature)} ({_percent(feature.contribution)} of the error)"
         if number == 0
-        else f"{_value(feature)} {_compared(feature)} ({_percent(feature.contribution)})"
+        else f"{_changed(feature)} ({_percent(feature.contribution)})"
         for number, feature in enumerate(alert.features[:_SHOWN])
     ]
     return ", ".join(shown) or "anomalous"
+
+
+def _changed(feature: Feature) -> str:
+    """In words and beside what is usual, where these are known; else by name, beside what the model expected."""
+    if feature.usual is None:
+        return f"{_value(feature)} {_compared(feature)}"
+    words = feature.meaning.partition(";")[0]  # what comes behind is about how it is reckoned
+    if feature.usual > 0 and feature.observed > 0:
+        times = feature.observed / feature.usual
+        return f"{words} {times:,.0f} x the usual" if times >= _MANY else f"{words} {times:.2g} x the usual"
+    value = " ".join(filter(None, [f"{feature.observed:.4g}", feature.unit]))
+    return f"{words} {value}, usually {feature.usual:.4g}"
 
 
 def _compared(feature: Feature) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from monitor.summary import sentence
 
 Key = tuple[int, str]
 """Partition and stream."""
+
+
+class Meaning(NamedTuple):
+    """What a feature is, in words, and its mean in training, source units."""
+
+    words: str
+    usual: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,10 @@ class Teller:
         origin: Origin,
         categories: Mapping[str, Sequence[str]],
         confidence: Callable[[Key], float | None] = lambda _: None,
+        meanings: Mapping[str, Meaning] = MappingProxyType({}),
     ) -> None:
-        """`confidence` says how far a stream's own level is known."""
+        """`confidence` says how far a stream's own level is known; `meanings` are of those numbers that have one."""
+        self._meanings = meanings
         self._rules = rules
         self._features = tuple(features)
         self._units = dict(zip(features, units, strict=True))
@@ -215,6 +225,7 @@ class Teller:
 
     def _feature(self, name: str, observed: float, expected: float, contribution: float) -> Feature:
         known = self._categories.get(name, ())
+        meaning = self._meanings.get(name)
 
         def category(code: float) -> str | None:
             return known[int(code)] if 0 <= code < len(known) else None
@@ -227,4 +238,6 @@ class Teller:
             unit=self._units.get(name, ""),
             observed_category=category(observed),
             expected_category=category(expected),
+            meaning=meaning.words if meaning else "",
+            usual=meaning.usual if meaning else None,
         )

@@ -32,8 +32,10 @@ GOLDEN = """\
 "kind":"anomaly","status":"closed","reason":"recovered","stream":"pump-7","time":"2024-04-05T19:34:38.900Z",\
 "started_at":"2024-04-05T19:33:20.000Z","ended_at":"2024-04-05T19:34:28.001Z","severity":"major","score":2.34568,\
 "error":2.05011,"threshold":0.874,"features":[{"name":"temperature","observed":93.4568,"expected":20.1,\
-"contribution":0.75,"unit":"°C","observed_category":null,"expected_category":null},{"name":"vibration",\
-"observed":-1e-7,"expected":123457.0,"contribution":0.25,"unit":"","observed_category":null,"expected_category":null}],\
+"contribution":0.75,"unit":"°C","observed_category":null,"expected_category":null,\
+"meaning":"","usual":null},{"name":"vibration",\
+"observed":-1e-7,"expected":123457.0,"contribution":0.25,"unit":"","observed_category":null,"expected_category":null,\
+"meaning":"","usual":null}],\
 "evidence":{"topic":"events","partition":3,"first_offset":41,"last_offset":9007199254740993,"model":"m","config":"c"},\
 "cause":null,"peak_at":"2024-04-05T19:34:00.000Z","duration":68.0012,"summary":"pump-7: hot",\
 "confidence":0.75}"""
@@ -90,7 +92,7 @@ def test_fields_are_added_at_the_end_and_none_changes() -> None:
     old, new = json.loads(OLD), json.loads(GOLDEN)
     assert list(new)[: len(old)] == list(old)
     for feature in new["features"]:
-        for added in ("unit", "observed_category", "expected_category"):
+        for added in ("unit", "observed_category", "expected_category", "meaning", "usual"):
             del feature[added]
     assert {name: new[name] for name in old} == old
 

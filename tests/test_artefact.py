@@ -79,6 +79,15 @@ def test_optional_parts_of_the_calibration_change_no_digest_of_an_artefact_witho
     assert more.digest != manifest.digest
 
 
+def test_a_meaning_that_is_not_known_changes_no_digest_and_one_that_is_comes_back(folder: Path) -> None:
+    manifest = artefact.load(folder).manifest
+    assert '"meaning"' not in manifest.to_json()
+    named = manifest.features[0].model_copy(update={"meaning": "packets sent a second"})
+    more = manifest.model_copy(update={"features": (named, *manifest.features[1:])})
+    assert Manifest.model_validate_json(more.to_json(), strict=True) == more
+    assert more.digest != manifest.digest
+
+
 def test_same_training_same_bytes(trained: Trained, tmp_path: Path) -> None:
     export.save(trained, tmp_path / "one")
     export.save(tiny_trained(epochs=2), tmp_path / "two")

@@ -19,7 +19,7 @@ from monitor.alerts import SEVERITIES, Alert
 from monitor.batch import Batch, Departure, Scores, Windows
 from monitor.incident_state import Peak
 from monitor.incidents import Incidents, Told
-from monitor.telling import Origin
+from monitor.telling import Meaning, Origin
 
 THRESHOLD = 0.5
 FEATURES = ("a", "b", "c")
@@ -390,6 +390,15 @@ def test_the_features_are_those_of_the_peak_largest_first_and_no_more_than_asked
         assert [feature.name for feature in alert.features] == ["c", "a"]
         assert [feature.contribution for feature in alert.features] == pytest.approx([share[2] / 3, share[0] / 3])
         assert {(feature.observed, feature.expected) for feature in alert.features} == {(1.0, 1.0 - 9000)}
+
+
+def test_a_feature_whose_meaning_is_known_is_told_with_it_and_with_what_is_usual() -> None:
+    words = {"c": Meaning("packets sent a second", 0.25)}
+    alert = run(Incidents(rules(), FEATURES, THRESHOLD, ORIGIN, meanings=words), single([2.0, 9.0, 3.0, 0.0]))[0]
+    assert {one.name: (one.meaning, one.usual) for one in alert.features} == {
+        "a": ("", None), "b": ("", None), "c": ("packets sent a second", 0.25),
+    }  # fmt: skip
+    assert "packets sent a second 4 x the usual" in alert.summary
 
 
 def test_each_feature_is_shown_where_it_was_furthest_from_what_was_expected() -> None:

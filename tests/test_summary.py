@@ -64,6 +64,29 @@ def test_a_category_is_told_by_its_value() -> None:
     ]
 
 
+PORTS = {"name": "host.target_ports", "expected": 12.0, "contribution": 0.9, "unit": "ports/s"}
+WORDS = "distinct destination ports a second; of TCP and UDP, without answers"
+
+
+@pytest.mark.parametrize(
+    ("observed", "usual", "told"),
+    [
+        (98.4, 2.4, "distinct destination ports a second 41 x the usual"),
+        (2160.0, 1.5, "distinct destination ports a second 1,440 x the usual"),
+        (3.6, 2.4, "distinct destination ports a second 1.5 x the usual"),
+        (0.06, 2.4, "distinct destination ports a second 0.025 x the usual"),
+        (98.4, 0.0, "distinct destination ports a second 98.4 ports/s, usually 0"),
+        (0.0, 2.4, "distinct destination ports a second 0 ports/s, usually 2.4"),
+        (98.4, -2.4, "distinct destination ports a second 98.4 ports/s, usually -2.4"),
+    ],
+)
+def test_where_its_meaning_is_known_it_says_in_words_how_many_times_the_usual(
+    observed: float, usual: float, told: str
+) -> None:
+    ports = Feature(**PORTS, observed=observed, usual=usual, meaning=WORDS)  # type: ignore[arg-type]
+    assert sentence(alert(features=(ports,))).partition(";")[0] == f"pump-7: {told} (90 % of the error)"
+
+
 def test_a_closed_one_says_from_when_to_when_and_why() -> None:
     closed = {"status": "closed", "reason": "recovered", "features": (FLOW,)}
     assert sentence(alert(ended_at=moment(1712318644), **closed)) == (

@@ -31,6 +31,7 @@ from monitor.kafka.topics import Topics
 _EXAMPLES = """\b
 Example: monitor feed capture.pcapng -c monitor.yaml
          tcpdump -U -w - | monitor feed - --vectors flows --stdout"""
+_KINDS = "packets, flows or hosts; else feed.vectors."
 
 
 @click.command(epilog=_EXAMPLES)
@@ -38,7 +39,7 @@ Example: monitor feed capture.pcapng -c monitor.yaml
 @config_option
 @click.option("--interface", metavar="NAME", help="Listen there instead; needs CAP_NET_RAW.")
 @click.option("--stdout", is_flag=True, help="NDJSON on standard output; no Kafka.")
-@click.option("--vectors", type=click.Choice(["packets", "flows"]), help="Of a capture; else feed.vectors.")
+@click.option("--vectors", type=click.Choice(["packets", "flows", "hosts"]), metavar="KIND", help=_KINDS)
 @click.option("--stream", type=click.Choice(["host", "channel"]), help="Whose stream; else feed.stream.")
 @click.option("--pace", default="max", metavar="P", help="max (default), recorded, or a factor: 10.")
 @click.option("--now", is_flag=True, help="Shift times: the first event is now.")
@@ -208,7 +209,7 @@ def _describe(settings: Settings, *, as_json: bool) -> None:
     if feed.join.sensors:
         found = descriptions.of_sensors(Joiner(feed.join).names, feed.join)
     else:
-        found = descriptions.of_packets(feed.decays) if feed.vectors == "packets" else descriptions.of_flows()
+        found = descriptions.of_capture(feed)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
         return

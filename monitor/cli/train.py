@@ -148,6 +148,7 @@ def _train(
             settings.training,
             source=table.source,
             rules=settings.incidents,
+            meanings=descriptions.meanings(table.features),
             categories=table.categories,
             progress=display.progress,
             should_stop=stop,

@@ -21,6 +21,13 @@ class Flows(Section):
     """A flow that is silent for so many seconds is over."""
 
 
+class Hosts(Section):
+    """What a vector of a host is about."""
+
+    interval: Seconds = 1
+    """Length of an interval; they begin at whole multiples of it since 1970."""
+
+
 class Sensor(Section):
     """One measured value of the joined vector."""
 
@@ -65,10 +72,12 @@ class Join(Section):
 class Feed(Section):
     """How captures and sensors become feature vectors; the service itself reads none of this."""
 
-    vectors: Literal["packets", "flows"] = "packets"
-    """Of a capture: a vector for each packet (damped statistics), or for each flow and interval."""
+    vectors: Literal["packets", "flows", "hosts"] = "packets"
+    """Of a capture: a vector for each packet (damped statistics), for each flow and interval, or for each host and
+    interval."""
     stream: Literal["host", "channel"] = "host"
-    """Whose stream a vector is in: the source address's, or that of source and target together."""
+    """Whose stream a vector is in: the source address's, or that of source and target together. Vectors of hosts are
+    always in the host's."""
     decays: Annotated[list[Rate], Field(min_length=1, max_length=10)] = Field(
         default_factory=lambda: [5.0, 3.0, 1.0, 0.1, 0.01]
     )
@@ -77,6 +86,8 @@ class Feed(Section):
     """Most hosts, channels, connections and flows that are remembered, each; those not seen for longest go first."""
     flows: Flows = Flows()
     """When a flow is reported."""
+    hosts: Hosts = Hosts()
+    """What a vector of a host is about."""
     join: Join = Join()
     """Sensors that are joined to one vector for each interval."""
 

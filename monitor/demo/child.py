@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -28,15 +29,18 @@ def monitor(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "monitor", *arguments]
 
 
-def call(folder: Path, *arguments: str) -> None:
-    """Runs `monitor ARGUMENTS` on this terminal. Raises MonitorError when it fails: it has said why."""
-    # Of our process group: Ctrl+C reaches it as it would reach a command typed by hand.
-    process = subprocess.Popen(_tied(monitor(*arguments), folder), stdin=subprocess.DEVNULL)
-    try:
-        code = process.wait()
-    except BaseException:
-        _end(process, _GRACE)
-        raise
+def call(folder: Path, *arguments: str, output: Path | None = None) -> None:
+    """Runs `monitor ARGUMENTS` on this terminal; with `output`, what it prints goes there. Raises MonitorError when it
+    fails: it has said why.
+    """
+    with output.open("wb") if output else nullcontext() as file:
+        # Of our process group: Ctrl+C reaches it as it would reach a command typed by hand.
+        process = subprocess.Popen(_tied(monitor(*arguments), folder), stdin=subprocess.DEVNULL, stdout=file)
+        try:
+            code = process.wait()
+        except BaseException:
+            _end(process, _GRACE)
+            raise
     if code:
         raise MonitorError(f"monitor {arguments[0]} failed with exit code {code}", "Its own message stands above.")
 

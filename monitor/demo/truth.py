@@ -34,6 +34,8 @@ class Incident:
     severity: str
     score: float  # peak of error / threshold
     feature: str  # the largest contribution at the peak
+    stream: str = ""
+    summary: str = ""  # of its last message
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def _incident(messages: Sequence[Alert]) -> Incident:
         severity=last.severity,
         score=last.score,
         feature=last.features[0].name if last.features else "",
+        stream=last.stream,
+        summary=last.summary,
     )
 
 

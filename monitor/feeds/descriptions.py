@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from monitor import config
 from monitor.feeds.damped import GROUPS, PARTS, names
 from monitor.feeds.flows import CATEGORIES, NUMBERS
+from monitor.feeds.hosts import NUMBERS as OF_HOSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +21,22 @@ class Description:
 
 
 _OF = {
-    "host": "sent by the packet's source (MAC and IP)",
-    "channel": "from its source to its target address",
-    "jitter": "from its source to its target address",
-    "socket": "of its connection, in its direction",
+    "host": "that the packet's source (MAC and IP) sent",
+    "channel": "from the packet's source to its target address",
+    "jitter": "from the packet's source to its target address",
+    "socket": "of the packet's connection, in its direction",
 }
 _WHAT = {
-    "weight": "how many packets",
+    "weight": "number of packets",
     "mean": "mean size of packets",
     "deviation": "standard deviation of the size of packets",
-    "magnitude": "root of the summed squares of the mean sizes, both ways,",
-    "radius": "root of the summed squares of the variances, both ways,",
-    "covariance": "covariance of the sizes, both ways,",
-    "correlation": "correlation of the sizes, both ways, -1 to 1,",
+    "magnitude": "root of the summed squares of the mean sizes of packets, both ways,",
+    "radius": "root of the summed squares of the variances of the size of packets, both ways,",
+    "covariance": "covariance of the size of packets, both ways,",
+    "correlation": "correlation of the size of packets, both ways, -1 to 1,",
 }
 _WHAT_OF_GAPS = {
-    "weight": "how many gaps between packets",
+    "weight": "number of gaps between packets",
     "mean": "mean gap between packets",
     "deviation": "standard deviation of the gap between packets",
 }
@@ -54,14 +56,14 @@ _FLOW = {
     "flow.forward_bytes": ("B", "bytes on the wire, forward"),
     "flow.backward_bytes": ("B", "bytes on the wire, backward"),
     "flow.forward_size_mean": ("B", "mean size of the packets, forward; 0 without any"),
-    "flow.forward_size_deviation": ("B", "standard deviation of that"),
+    "flow.forward_size_deviation": ("B", "standard deviation of the size of the packets, forward"),
     "flow.backward_size_mean": ("B", "mean size of the packets, backward; 0 without any"),
-    "flow.backward_size_deviation": ("B", "standard deviation of that"),
+    "flow.backward_size_deviation": ("B", "standard deviation of the size of the packets, backward"),
     "flow.size_min": ("B", "size of the smallest packet"),
     "flow.size_max": ("B", "size of the largest packet"),
     "flow.gap_mean": ("s", "mean time between a packet and the one before, of both directions; 0 for one packet"),
-    "flow.gap_deviation": ("s", "standard deviation of that"),
-    "flow.gap_max": ("s", "longest such time"),
+    "flow.gap_deviation": ("s", "standard deviation of the time between a packet and the one before"),
+    "flow.gap_max": ("s", "longest time between a packet and the one before"),
     "flow.fin": ("packets", "packets with TCP's FIN"),
     "flow.syn": ("packets", "packets with TCP's SYN"),
     "flow.rst": ("packets", "packets with TCP's RST"),
@@ -74,9 +76,42 @@ _FLOW = {
     "flow.byte_rate": ("B/s", "bytes over the duration, of at least a millisecond"),
     "flow.protocol": ("", "tcp, udp, icmp, icmp6, sctp, arp, other, or IP's number"),
     "flow.source_port": ("", "port of whoever sent first: its number below 1024, else user, dynamic or none"),
-    "flow.target_port": ("", "port of the other side, likewise"),
+    "flow.target_port": ("", "port of the other side: its number below 1024, else user, dynamic or none"),
     "flow.end": ("", "why it is reported: closed, idle, active, evicted or stopped"),
 }
+
+
+_HOST = {
+    "host.sent_packets": ("packets/s", "packets sent a second"),
+    "host.sent_bytes": ("B/s", "bytes sent a second; on the wire"),
+    "host.received_packets": ("packets/s", "packets received a second"),
+    "host.received_bytes": ("B/s", "bytes received a second; on the wire"),
+    "host.sent_size": ("B", "mean size of the packets sent; 0 without any"),
+    "host.received_size": ("B", "mean size of the packets received; 0 without any"),
+    "host.targets": ("hosts/s", "distinct hosts that it sends to a second"),
+    "host.sources": ("hosts/s", "distinct hosts that send to it a second"),
+    "host.target_ports": ("ports/s", "distinct destination ports a second; of TCP and UDP, without answers"),
+    "host.connections_begun": ("1/s", "TCP connections begun a second; SYN without ACK"),
+    "host.connections_asked": ("1/s", "TCP connections asked of it a second; SYN without ACK"),
+    "host.resets_sent": ("packets/s", "TCP resets sent a second"),
+    "host.resets_received": ("packets/s", "TCP resets received a second"),
+    "host.questions": ("packets/s", "DNS questions a second; packets to port 53"),
+    "host.question_size": ("B", "mean size of its DNS questions; 0 without any"),
+    "host.icmp": ("packets/s", "ICMP messages sent a second"),
+    "host.arp": ("packets/s", "ARP messages sent a second"),
+    "host.macs": ("", "distinct MAC addresses that send as it"),
+}
+
+
+def of_capture(feed: config.Feed) -> tuple[Description, ...]:
+    """The features of a capture's vectors, in their order."""
+    match feed.vectors:
+        case "packets":
+            return of_packets(feed.decays)
+        case "flows":
+            return of_flows()
+        case "hosts":
+            return of_hosts()
 
 
 def of_packets(decays: Sequence[float]) -> tuple[Description, ...]:
@@ -84,9 +119,7 @@ def of_packets(decays: Sequence[float]) -> tuple[Description, ...]:
     result = []
     parts = [(decay, *part) for decay in decays for part in PARTS]
     for name, (decay, group, statistic) in zip(names(decays), parts, strict=True):
-        what = (_WHAT_OF_GAPS if group == "jitter" else _WHAT)[statistic]
-        half = f"half-life {1 / decay:g} s"
-        result.append(Description(name, _unit(group, statistic), f"{what} {_OF[group]}; {half}"))
+        result.append(Description(name, _unit(group, statistic), _meaning(group, statistic, decay)))
     return tuple(result)
 
 
@@ -95,17 +128,36 @@ def of_flows() -> tuple[Description, ...]:
     return tuple(Description(name, *_FLOW[name], name in CATEGORIES) for name in (*NUMBERS, *CATEGORIES))
 
 
+def of_hosts() -> tuple[Description, ...]:
+    """The features of vectors of hosts, in their order."""
+    return tuple(Description(name, *_HOST[name]) for name in OF_HOSTS)
+
+
 def units(features: Sequence[str]) -> dict[str, str]:
     """Units of features that all have names which only `monitor feed` gives; nothing where one has another name."""
-    known: dict[str, str] = {name: unit for name, (unit, _) in _FLOW.items()}
+    return {name: unit for name, (unit, _) in _known(features).items() if unit}
+
+
+def meanings(features: Sequence[str]) -> dict[str, str]:
+    """The same of their meanings."""
+    return {name: meaning for name, (_, meaning) in _known(features).items()}
+
+
+def _known(features: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of each, or nothing."""
+    known = {**_FLOW, **_HOST}
     for name in features:
         group, dot, rest = name.partition(".")
-        statistic, at, _ = rest.partition("@")
+        statistic, at, rate = rest.partition("@")
         if dot and at and group in GROUPS and (group, statistic) in PARTS:
-            known[name] = _unit(group, statistic)
-    if any(name not in known for name in features):
-        return {}
-    return {name: known[name] for name in features if known[name]}
+            with suppress(ValueError, ZeroDivisionError):
+                known[name] = (_unit(group, statistic), _meaning(group, statistic, float(rate)))
+    return {name: known[name] for name in features} if all(name in known for name in features) else {}
+
+
+def _meaning(group: str, statistic: str, decay: float) -> str:
+    what = (_WHAT_OF_GAPS if group == "jitter" else _WHAT)[statistic]
+    return f"{what} {_OF[group]} (half-life {1 / decay:.3g} s)"
 
 
 def _unit(group: str, statistic: str) -> str:

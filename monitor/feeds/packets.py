@@ -101,10 +101,24 @@ class Packets:
         ends = _rows(np.concatenate((self.family[:, None], self.source), axis=1))
         return [_text(end) for end in ends]
 
+    def targets(self) -> list[str]:
+        """Text of the receiver's address, of each."""
+        ends = _rows(np.concatenate((self.family[:, None], self.target), axis=1))
+        return [_text(end) for end in ends]
+
+    def ends(self) -> tuple[list[bytes], list[bytes]]:
+        """Sender and receiver of each: the family, and the 16 bytes of the address."""
+        family = self.family[:, None]
+        source, target = (np.concatenate((family, end), axis=1) for end in (self.source, self.target))
+        return _rows(source), _rows(target)
+
+    def macs(self) -> list[bytes]:
+        """The sender's MAC of each."""
+        return _rows(self.mac)
+
     def channels(self) -> list[str]:
         """`10.0.0.7>10.0.0.9` of each: sender and receiver."""
-        ends = _rows(np.concatenate((self.family[:, None], self.target), axis=1))
-        return [f"{source}>{_text(end)}" for source, end in zip(self.sources(), ends, strict=True)]
+        return [f"{source}>{target}" for source, target in zip(self.sources(), self.targets(), strict=True)]
 
 
 def decode(frames: Frames, first: int, tally: Tally) -> Packets:

@@ -1,4 +1,4 @@
-"""Frames -> vectors: packets decoded, put in order of time, and summed up as damped statistics or as flows."""
+"""Frames -> vectors: packets decoded, put in order of time, and summed up as damped statistics, as flows or by host."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from monitor.batch import Int64
 from monitor.feeds.damped import Damped
 from monitor.feeds.flows import Flows
 from monitor.feeds.frames import Fault, Frames, Tally
+from monitor.feeds.hosts import Hosts
 from monitor.feeds.packets import Mask, Packets, decode
 from monitor.feeds.vectors import Ascending, Vectors
 
@@ -25,7 +26,11 @@ class Traffic:
         self._clock = _Clock()
         self._ascending = Ascending()
         self._damped = Damped(feed.decays, feed.max_keys) if feed.vectors == "packets" else None
-        self._flows = Flows(feed.stream, feed.flows.active, feed.flows.idle, feed.max_keys)
+        self._sums = (
+            Hosts(feed.hosts.interval, feed.max_keys)
+            if feed.vectors == "hosts"
+            else Flows(feed.stream, feed.flows.active, feed.flows.idle, feed.max_keys)
+        )
         self.frames = 0
         self.packets = 0
 
@@ -37,7 +42,7 @@ class Traffic:
     @property
     def evicted(self) -> int:
         """Hosts, channels, connections or flows that were forgotten, or reported early, for lack of room."""
-        return self._damped.evicted if self._damped else self._flows.evicted
+        return self._damped.evicted if self._damped else self._sums.evicted
 
     def push(self, frames: Frames) -> Vectors:
         """Vectors that these frames complete."""
@@ -50,14 +55,14 @@ class Traffic:
         packets = packets.at(time)
         self.packets += len(packets)
         if self._damped is None:
-            return self._flows.update(packets)
+            return self._sums.update(packets)
         streams = self._streams(packets)
         values = self._damped.update(packets)
         return Vectors(self._damped.names, streams, self._ascending.times(streams, time), values)
 
     def end(self) -> Vectors:
-        """The flows that are still going on, where these are flows."""
-        return self._flows.end()
+        """The flows that are still going on, or the hosts' last interval, where these are what is summed up."""
+        return self._sums.end()
 
     def _streams(self, packets: Packets) -> list[str]:
         return packets.sources() if self._feed.stream == "host" else packets.channels()

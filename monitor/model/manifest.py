@@ -27,6 +27,7 @@ class Feature(Part):
 
     name: str
     unit: str = ""
+    meaning: str = ""  # in words, where `monitor feed` made it
     categories: tuple[str, ...] = ()  # the values of one that is no number; its code is the place here, -1 unknown
     clip: tuple[Finite, Finite] | None = None
     log1p: bool = False
@@ -37,6 +38,11 @@ class Feature(Part):
     minimum: float  # of the fitting rows
     maximum: float
     still: int | None = None  # longest run of events with one and the same value; of a number
+
+    @model_serializer(mode="wrap")
+    def _told(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A meaning that is not known is left out: an artefact of before there were any keeps its digest."""
+        return {name: value for name, value in plain(self).items() if value or name != "meaning"}
 
 
 def timed(features: Iterable[Feature]) -> bool:

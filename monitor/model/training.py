@@ -50,6 +50,7 @@ def train(
     *,
     source: str,
     rules: Incidents = Incidents(),  # noqa: B008  frozen
+    meanings: Mapping[str, str] = MappingProxyType({}),
     categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -59,9 +60,9 @@ def train(
 ) -> Trained:
     """Fits, keeps the best epoch, sets the threshold.
 
-    `units` of features, by name, where they are known; `categories` by feature, as `prepare` takes them; `source` is
-    what the rows were read from, as the user named it; `rules` tell what an incident is, for the budget. When
-    `should_stop` says so (Ctrl+C), the best epoch so far is what is returned. Raises `MonitorError` for rows that
+    `units` and `meanings` of features, by name, where they are known; `categories` by feature, as `prepare` takes them;
+    `source` is what the rows were read from, as the user named it; `rules` tell what an incident is, for the budget.
+    When `should_stop` says so (Ctrl+C), the best epoch so far is what is returned. Raises `MonitorError` for rows that
     cannot be learned from. `resumed` and `keep`: see `fitting.fit`.
     """
     split = prepare(series, feature_names, settings, units=units, categories=categories)
@@ -89,7 +90,7 @@ def train(
     chosen = np.unique(np.linspace(0, len(split.calibration) - 1, EXAMPLES).astype(np.int64))
     draft = Manifest(
         architecture=learned.design,
-        features=split.features,
+        features=tuple(one.model_copy(update={"meaning": meanings.get(one.name, "")}) for one in split.features),
         scoring=learned.scorer.scoring,
         calibration=calibration,
         training=_record(split, learned.fitted, settings, source),

@@ -299,13 +299,17 @@ def test_bad_usage_is_told(arguments: list[str], says: str) -> None:
     assert result.exit_code == 2
 
 
-def test_names_and_units_of_all_features_are_known_to_training() -> None:
+def test_names_units_and_meanings_of_all_features_are_known_to_training() -> None:
     feed_settings = config.Feed()
-    for found in (descriptions.of_packets(feed_settings.decays), descriptions.of_flows()):
+    for kind in ("packets", "flows", "hosts"):
+        found = descriptions.of_capture(config.Feed.model_validate({"vectors": kind}))
         names = [one.name for one in found]
         assert descriptions.units(names) == {one.name: one.unit for one in found if one.unit}
         assert all(one.meaning for one in found)
-        assert descriptions.units([*names, "temperature"]) == {}
+        assert descriptions.meanings(names) == {one.name: one.meaning for one in found}
+        assert descriptions.units([*names, "temperature"]) == descriptions.meanings([*names, "temperature"]) == {}
+        assert len({one.meaning for one in found}) == len(found)
+    assert descriptions.units(["host.weight@0"]) == descriptions.units(["host.weight@often"]) == {}
     assert Damped(feed_settings.decays, 1).names == tuple(
         one.name for one in descriptions.of_packets(feed_settings.decays)
     )
@@ -345,23 +349,23 @@ def test_a_codec_whose_times_are_too_coarse_is_refused(captured: Path, tmp_path:
     assert result.exit_code == 2
 
 
-def test_what_was_fed_is_learned_with_its_units(captured: Path, tmp_path: Path) -> None:
+def test_what_was_fed_is_learned_with_its_units_and_meanings(captured: Path, tmp_path: Path) -> None:
     settings = tmp_path / "c.yaml"
     settings.write_text('training: {features: [{match: "flow.*_port", kind: category}]}\n')
-    for kind in ("packets", "flows"):
+    for kind in ("packets", "flows", "hosts"):
         rows, out = tmp_path / f"{kind}.ndjson", tmp_path / kind
         rows.write_text(feed(captured, "--stdout", "--vectors", kind, "--stream", "channel").stdout)
-        if kind == "flows":  # few flows in so short a capture: what is asked here is what they are called
+        if kind != "packets":  # few flows in so short a capture: what is asked here is what they are called
             lines = [json.loads(line) for line in rows.read_text().splitlines()]
             many = [line | {"time": line["time"] + 1000 * turn} for turn in range(60) for line in lines]
             rows.write_text("".join(json.dumps(line) + "\n" for line in many))
         options = ["--window", 4, "--epochs", 1, "--hidden", 4, "-c", settings]
         result = CliRunner().invoke(main, ["train", *map(str, (rows, "--out", out, *options))])
         assert result.exit_code == 0, result.output
-        units = {one.name: one.unit for one in artefact.load(out).manifest.features}
-        described = descriptions.of_packets(config.Feed().decays) if kind == "packets" else descriptions.of_flows()
-        assert units == {one.name: one.unit for one in described if one.name in units}
-        assert "B" in units.values()
+        learned = {one.name: (one.unit, one.meaning) for one in artefact.load(out).manifest.features}
+        described = descriptions.of_capture(config.Feed.model_validate({"vectors": kind}))
+        assert learned == {one.name: (one.unit, one.meaning) for one in described if one.name in learned}
+        assert "B" in {unit for unit, _ in learned.values()}
 
 
 def test_a_topic_that_is_missing_is_told_before_anything_is_read(deploy: object, captured: Path) -> None:  # noqa: F811
