@@ -2,11 +2,12 @@
 # ARGS goes to the program behind the target: make test ARGS='-k windows', make demo ARGS=--keep
 PYTHON ?= python3
 ARGS ?=
+PART ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-packets test lint bench bench-detection faults fuzz soak
+.PHONY: help demo demo-packets test lint bench bench-guard bench-detection faults fuzz soak
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -28,8 +29,11 @@ lint: .venv/.ready-dev ## check style, formatting and types (changes nothing)
 faults: .venv/.ready-dev ## kill, freeze and cut members and brokers hundreds of times; writes docs/reliability.md (an hour or two, resumes)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-bench: .venv/.ready-dev ## measure events per second through the service's parts
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: .venv/.ready-dev ## cost, throughput, latency and memory beside peers; writes docs/performance.md (20 minutes; PART=latency for one part, ARGS=--quick for two minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance $(PART) $(ARGS)
+
+bench-guard: .venv/.ready-dev ## fail where CPU of an event over raw consume + raw forward is a fifth above what is stored (two minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance.guard $(ARGS)
 
 bench-detection: .venv/.ready-dev ## detection on five public sets with labels, in MONITOR_BENCHMARK_DATA; writes docs/detection.md (an hour, resumes)
 	@if [ -n "$$MONITOR_BENCHMARK_DATA" ]; then OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection $(ARGS); else \

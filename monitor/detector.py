@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 
-from monitor import config
+from monitor import config, cpu_limit
 from monitor.batch import Float32, Scores
 from monitor.errors import ArtefactError, UsageError, install_hint
 from monitor.model import artefact
@@ -110,8 +110,9 @@ class OnnxDetector:
 def load(folder: Path, settings: config.Model, expected_features: Sequence[str] | None = None) -> Detector:
     """The verified artefact in the runtime of `settings`. Raises `ArtefactError`, or `UsageError` without torch."""
     loaded = artefact.load(folder, expected_features)
+    threads = settings.threads or cpu_limit.threads()
     if settings.runtime == "onnx":
-        return OnnxDetector(loaded, settings.threads)
+        return OnnxDetector(loaded, threads)
     try:
         reference = importlib.import_module("monitor.model.reference")  # torch is not part of a serving image
     except ModuleNotFoundError as error:
@@ -119,5 +120,5 @@ def load(folder: Path, settings: config.Model, expected_features: Sequence[str] 
             f"model.runtime is torch, but the module {error.name} is not installed",
             f"{install_hint('train')} (or set model.runtime to onnx)",
         ) from error
-    detector: Detector = reference.TorchDetector(loaded, settings.threads)
+    detector: Detector = reference.TorchDetector(loaded, threads)
     return detector

@@ -83,7 +83,18 @@ DOORS = {
 # A module imports only what ranks below it, or its own package; equals do not know each other.
 LEVELS = (
     ("monitor", "errors"),
-    ("alerts", "batch", "categories", "checkpoint", "collectors", "config", "logs", "memory_limit", "tied"),
+    (
+        "alerts",
+        "batch",
+        "categories",
+        "checkpoint",
+        "collectors",
+        "config",
+        "cpu_limit",
+        "logs",
+        "memory_limit",
+        "tied",
+    ),
     (
         "calibration",
         "codecs",
@@ -96,6 +107,7 @@ LEVELS = (
         "ports",
         "reject_ratio",
         "resume",
+        "sizing",
         "streams",
         "summary",
         "timing",

@@ -29,6 +29,7 @@ COMMANDS = {
     "backtest": ("monitor.cli.backtest:backtest", "Report what would have fired, as one HTML file."),
     "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
     "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
+    "size": ("monitor.cli.size:size", "Members, CPU and memory to ask for."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
     "schema": ("monitor.cli.schema:schema", "Print the contracts: events, alerts, configuration."),
     "demo": ("monitor.cli.demo:demo", "See it work: real Kafka, real data, a minute or two."),
@@ -94,6 +95,11 @@ class LazyGroup(click.Group):
             close = difflib.get_close_matches(args[0], COMMANDS, 1)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {close[0]}?" if close else ""))
         return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text("Options: --version, -h, --help")  # in one line: all of it is to fit a screen
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):

@@ -60,8 +60,8 @@ class Model(Section):
     """Artefact folder, as `monitor train` writes it."""
     runtime: Literal["onnx", "torch"] = "onnx"
     """onnx serves; torch is the reference and needs the extra `train`."""
-    threads: Count = 1
-    """Threads of one forward pass."""
+    threads: Count | None = None
+    """Threads of one forward pass. Not given: the whole cores of the container's CPU limit, 1 where it has none."""
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Replaces the artefact's calibrated threshold (same unit as the error)."""
 
