@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
@@ -56,6 +56,14 @@ REFERENCE_HEAD = """\
   incident a day is 0.04 incidents an hour, so with few streams compare over days instead:
   `increase(monitor_alerts_total{kind="anomaly",status="opened"}[7d])` with `increase(monitor_alert_budget_total[7d])`.
 - Beside these, `process_*` says what the process uses (memory, CPU seconds, open files, start time).
+
+| name | type | labels | meaning |
+|---|---|---|---|"""
+
+REFERENCE_FORWARD = """
+## Of `monitor forward`
+
+On the `web.port` of its own process, beside `process_*`.
 
 | name | type | labels | meaning |
 |---|---|---|---|"""
@@ -278,10 +286,11 @@ class Metrics(DeliveryMetrics):
         return (self._opened - opened) / spent if spent > 0 else None
 
 
-def reference(families: Iterable[Family]) -> str:
+def reference(families: Iterable[Family], forwarding: Iterable[Family]) -> str:
     """The text of docs/metrics.md; a test holds the file to it."""
-    rows = [
-        f"| `{name}` | {kind} | {', '.join(f'`{label_}`' for label_ in labels)} | {documentation} |"
-        for name, kind, labels, documentation in families
-    ]
-    return "\n".join((REFERENCE_HEAD, *rows, ""))
+    return "\n".join((REFERENCE_HEAD, *_rows(families), REFERENCE_FORWARD, *_rows(forwarding), ""))
+
+
+def _rows(families: Iterable[Family]) -> Iterator[str]:
+    for name, kind, labels, documentation in families:
+        yield f"| `{name}` | {kind} | {', '.join(f'`{label_}`' for label_ in labels)} | {documentation} |"

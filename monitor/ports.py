@@ -1,4 +1,4 @@
-"""What the loop needs of the world: a source of records, a sink for outcomes. Kafka is one of each; tests have others.
+"""What the loops need of the world: a source of records, a sink for outcomes. Kafka is one of each; tests have others.
 
 One contract suite holds every implementation to the same meaning.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from monitor.batch import Outcome, Record
 from monitor.checkpoint import Checkpoint
@@ -93,3 +93,49 @@ class Sink(Protocol):
         """Drops what it knows of a partition that went to another member, or is read anew."""
 
     def close(self) -> None: ...
+
+
+class Place(NamedTuple):
+    """How far a partition of the alert topic was forwarded."""
+
+    next: int
+    """Offset of the next record to take."""
+    begins: int
+    """Offset from which a successor must read again to know what its predecessor knew; at most `next`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one poll of a subscription brought, each partition in the order of its offsets."""
+
+    known: Sequence[Record]  # before the committed offset: read again
+    new: Sequence[Record]
+    lost: frozenset[int]  # partitions that went to another member: forget them before looking at the records
+
+
+class Subscription(Protocol):
+    """A member of a group that forwards a topic. Partitions are won and lost only inside `poll` and `idle`."""
+
+    def poll(self, seconds: float) -> Taken:
+        """Waits at most so long for a bounded number of records."""
+
+    def idle(self, seconds: float) -> frozenset[int]:
+        """Stays a member for a while without taking records; the partitions that were lost meanwhile."""
+
+    def positions(self) -> Mapping[int, int]:
+        """Next offset of each partition that is read; all before it was taken."""
+
+    def lag(self) -> Mapping[int, int]:
+        """Records between position and end, as far as they are known without asking."""
+
+    def commit(self, places: Mapping[int, Place]) -> bool:
+        """Commits those that this member still has; False where that must be tried again later."""
+
+    def connected(self) -> bool:
+        """Whether the brokers answer, as far as is known."""
+
+    def joined(self) -> bool:
+        """Whether the group has given this member its share, and it is known where to go on."""
+
+    def close(self) -> None:
+        """Leaves; what was not committed is taken again by whoever comes next."""

@@ -53,6 +53,7 @@ CLOCKS = (
     "monitor.web*",
     "monitor.cli*",
     "monitor.demo*",
+    "monitor.forward.forwarder",
     "monitor.kafka*",
     "monitor.local_kafka*",
 )
@@ -66,6 +67,7 @@ DOORS = {
         "monitor.collectors",
         "monitor.web.server",
         "monitor.cli.run",
+        "monitor.cli.forward",
     ),
     "pyarrow": ("monitor.feeds*",),
     "dpkt": ("monitor.feeds.capture",),
@@ -106,6 +108,7 @@ LEVELS = (
         "local_kafka",
         "ports",
         "reject_ratio",
+        "repeats",
         "resume",
         "sizing",
         "streams",
@@ -118,7 +121,7 @@ LEVELS = (
     ("detector", "feeds", "incidents", "outputs", "snapshot_file", "status"),
     ("adaptation",),
     ("delivery_metrics", "health", "model_metrics", "pipeline", "snapshots"),
-    ("metrics",),
+    ("forward", "metrics"),
     ("reporting", "snapshotting"),
     ("takeover",),
     ("assembly", "kafka", "service", "web"),
@@ -239,7 +242,7 @@ def test_the_core_imports_nothing_but_the_core_and_the_settings(module: str) -> 
     assert {top(name) for name in own(imports(module))} <= {*PURE, "config", "detector", "errors", "monitor"}
 
 
-@pytest.mark.parametrize("command", ["run", "alerts", "topics", "check", "replay", "feed"])
+@pytest.mark.parametrize("command", ["run", "alerts", "forward", "topics", "check", "replay", "feed"])
 def test_serving_loads_neither_torch_nor_onnx_nor_readers_of_files(command: str) -> None:
     code = f"import sys, monitor.cli.{command}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run(

@@ -25,8 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from monitor import alerts, config
 from monitor.batch import Counts, Outcome, OutputRecord, RawRecord, Reason, Recovered, Reject, StateChange
-from monitor.collectors import BulkHistogram
+from monitor.collectors import BulkHistogram, Families, Family
 from monitor.delivery_metrics import ACTIONS, RECOVERED_BY, RESULTS
+from monitor.forward.metrics import PREFIX, ForwardMetrics
 from monitor.gates import GATES
 from monitor.metrics import (
     ERROR_BUCKETS,
@@ -398,10 +399,28 @@ def test_promtool_finds_nothing_to_say() -> None:
     assert result.returncode == 0, result.stderr.decode() + result.stdout.decode()
 
 
+def forwarding() -> list[Family]:
+    return ForwardMetrics(Families(PREFIX, CollectorRegistry())).families
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool here")
+def test_promtool_finds_nothing_to_say_of_forwarding() -> None:
+    registry = CollectorRegistry()
+    metrics = ForwardMetrics(Families(PREFIX, registry))
+    metrics.delivered(0.2)
+    metrics.request("taken", 0.1)
+    metrics.refresh(ready=True, receiver_up=True, broker_up=True, open_incidents=2, dropped=1, lag={("alerts", "0"): 5})
+    text = generate_latest(registry)
+    command = [str(PROMTOOL), "check", "metrics"]
+    result = subprocess.run(command, input=text, capture_output=True, timeout=30, check=False)
+    assert result.returncode == 0, result.stderr.decode() + result.stdout.decode()
+    assert b'monitor_forward_lag_records{partition="0",topic="alerts"} 5.0' in text
+
+
 def test_the_reference_is_what_the_code_declares() -> None:
     _, metrics = made()
     hint = "docs/metrics.md is out of date: run python -m tests.test_metrics"
-    assert DOCUMENT.read_text(encoding="utf-8") == reference(metrics.families), hint
+    assert DOCUMENT.read_text(encoding="utf-8") == reference(metrics.families, forwarding()), hint
 
 
 def test_an_opened_anomaly_counts_for_the_feature_that_explains_most_of_it() -> None:
@@ -440,4 +459,4 @@ def test_a_memory_limit_and_the_time_the_model_knows_are_absent_where_there_is_n
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(reference(made()[1].families), encoding="utf-8")
+    DOCUMENT.write_text(reference(made()[1].families, forwarding()), encoding="utf-8")

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("monitor.cli.evaluate:evaluate", "Measure a model on labelled files."),
     "backtest": ("monitor.cli.backtest:backtest", "Report what would have fired, as one HTML file."),
     "alerts": ("monitor.cli.alerts:alerts", "Follow the alert topic, each alert once."),
+    "forward": ("monitor.cli.forward:forward", "Send alerts on to Alertmanager or a webhook."),
     "topics": ("monitor.cli.topics:topics", "Show or create the topics."),
     "size": ("monitor.cli.size:size", "Members, CPU and memory to ask for."),
     "check": ("monitor.cli.check:check", "Check configuration, model, broker, topics and rights."),
@@ -104,6 +105,11 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # One line instead of one for each: the commands need the screen.
+        formatter.write("\nOptions: --version; -h or --help, also after a command.\n")
+        self.format_commands(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["monitor.debug"] = "--debug" in args  # before the command, or after it

@@ -18,8 +18,7 @@ from monitor.cli.incident_table import IncidentTable
 from monitor.config import loading
 from monitor.kafka.connect import check_options
 from monitor.kafka.tail import follow
-
-_IDS_KEPT = 100_000
+from monitor.repeats import Repeats
 
 
 @click.command(epilog="Example: monitor alerts -c monitor.yaml --all --json | jq .stream")
@@ -43,7 +42,7 @@ def alerts(config: Path | None, as_json: bool, everything: bool, once: bool) -> 
 
 
 def _print(batches: Iterator[Sequence[Record] | None], once: bool) -> None:
-    seen = _Seen()
+    seen = Repeats()
     for batch in batches:
         if batch is None and once:
             return
@@ -75,18 +74,3 @@ def _parsed(record: Record) -> Alert | None:
         where = f"{record.topic} {record.partition}:{record.offset}"
         click.echo(f"{where}: not an alert of this version ({error.error_count()} faults); left out", err=True)
         return None
-
-
-class _Seen:
-    """Remembers the newest ids only, so that following for a year takes no more memory than following for a day."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
-
-    def new(self, name: str) -> bool:
-        if name in self._ids:
-            return False
-        self._ids[name] = None
-        if len(self._ids) > _IDS_KEPT:
-            del self._ids[next(iter(self._ids))]
-        return True

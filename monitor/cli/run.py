@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from monitor import detector, logs, memory_limit
 from monitor.assembly import assemble
 from monitor.cli import config_option, create_command
+from monitor.cli.failing import failures_logged
 from monitor.config import Settings, loading
-from monitor.errors import MonitorError
 from monitor.health import Health
 from monitor.kafka.connect import check_options
 from monitor.kafka.sink import KafkaSink
@@ -42,22 +42,8 @@ def run(config: Path | None) -> None:
     """
     settings = loading.load(config)
     as_json = logs.configure(settings.log.format, settings.log.level)
-    context = click.get_current_context()
-    try:
+    with failures_logged(log, as_json=as_json):
         serve(settings, str(config) if config else "")
-    except Exception as error:
-        if not as_json or context.meta["monitor.debug"]:
-            raise  # the command line prints it
-        context.exit(_log_failure(error))
-
-
-def _log_failure(error: Exception) -> int:
-    """Among lines of JSON the last one is JSON too; returns the exit code."""
-    if isinstance(error, MonitorError):
-        log.error("failed", reason=error.message, hint=error.hint)
-        return error.exit_code
-    log.error("failed", reason=f"{type(error).__name__}: {error}", hint="Run again with --debug.")
-    return 1
 
 
 def serve(settings: Settings, config_name: str) -> None:

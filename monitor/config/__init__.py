@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from monitor.config.brokers import Kafka, Outputs, Sasl, Tls, Topics, TopicSpec
 from monitor.config.feeding import Feed, Flows, Join, Sensor
+from monitor.config.forwarding import Forward
 from monitor.config.judging import Adaptation, Gates, Maintenance, Quality
 from monitor.config.learning import FeatureRule, Training
 from monitor.config.section import Count, Seconds, Section
@@ -26,6 +27,7 @@ __all__ = [
     "FeatureRule",
     "Feed",
     "Flows",
+    "Forward",
     "Gates",
     "Incidents",
     "Join",
@@ -216,6 +218,7 @@ class Settings(Section):
     recovery: Recovery = Recovery()
     training: Training = Training()
     feed: Feed = Feed()
+    forward: Forward = Forward()
     web: Web = Web()
     log: Log = Log()
 

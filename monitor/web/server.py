@@ -114,6 +114,31 @@ class Web:
         return Response(200, kind, body)
 
 
+class Probes(Web):
+    """The same without a status page, for a process that serves no model: /metrics, /livez, /readyz."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        state: Callable[[], tuple[str, tuple[str, ...]]],
+        alive: Callable[[], str | None],
+    ) -> None:
+        """`state` gives one word, and every reason why the process is not ready."""
+        super().__init__(host, port, registry, lambda: None, alive)
+        self._state = state
+
+    def answer(self, path: str, accept: str, accept_encoding: str) -> Response:
+        if path == "/readyz":
+            (state, reasons), stuck = self._state(), self._alive()
+            reasons = ((stuck,) if stuck else ()) + reasons
+            return _json(503 if reasons else 200, ready=not reasons, state=state, reasons=reasons)
+        if path in {"/livez", "/metrics"}:
+            return super().answer(path, accept, accept_encoding)
+        return _json(404, error="no such path", paths=("/livez", "/metrics", "/readyz"))
+
+
 def accepts(header: str, wanted: str) -> bool:
     """Whether an Accept or Accept-Encoding header names a value and does not refuse it with q=0."""
     for item in header.split(","):

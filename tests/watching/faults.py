@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 M = 'job="monitor",instance="a"'
+F = 'job="forward",instance="b"'
 P = f'{M},topic="events",partition="0"'
 ALIVE = {f"up{{{M}}}": "1x9999", f'monitor_build_info{{{M},version="1"}}': "1x9999"}
 
@@ -106,6 +107,16 @@ FAULTS = (
         {f"process_start_time_seconds{{{M}}}": "0x60 3600x9 4200x9 4800x600", **ALIVE},
         "75m",
         "81m",
+    ),
+    Fault(
+        "MonitorForwardDown",
+        {f"up{{{F}}}": "1x60 0x600", f'monitor_forward_build_info{{{F},version="1"}}': "1x60"},
+        "65m",
+        "67m",
+    ),
+    Fault("MonitorForwardFailing", {f"monitor_forward_ready{{{F}}}": "1x60 0x600"}, "65m", "67m"),
+    Fault(
+        "MonitorForwardRefused", {f'monitor_forward_alerts_total{{{F},result="refused"}}': "0x60 1x600"}, "60m", "62m"
     ),
     Fault(
         "MonitorMemory",

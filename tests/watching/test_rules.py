@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
 from monitor import config
+from monitor.collectors import Families
+from monitor.forward.metrics import PREFIX, ForwardMetrics
 from monitor.metrics import Metrics
 from tests import status_example as example
 from tests.watching.faults import ALIVE, FAULTS, Fault
@@ -95,7 +97,8 @@ def test_every_alert_says_how_bad_it_is_and_has_a_runbook(rule: dict[str, Any]) 
 
 def test_rules_ask_for_no_metric_that_the_service_does_not_have() -> None:
     made = Metrics(CollectorRegistry(), example.manifest(), config.Settings())
-    have = {family.name for family in made.families}
+    forwarding = ForwardMetrics(Families(PREFIX, CollectorRegistry()))
+    have = {family.name for family in (*made.families, *forwarding.families)}
     asked = {name for rule in rules() for name in re.findall(r"(?<![:\w])monitor_\w+(?![:\w])", rule["expr"])}
     assert asked
     assert {name for name in asked if name.removesuffix("_bucket") not in have} == set()
