@@ -97,11 +97,6 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {close[0]}?" if close else ""))
         return super().resolve_command(ctx, args)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_paragraph()
-        formatter.write_text("Options: --version, -h, --help")  # in one line: all of it is to fit a screen
-        self.format_commands(ctx, formatter)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
