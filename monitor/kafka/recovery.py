@@ -78,6 +78,18 @@ def resume(name: str, checkpoint: Checkpoint, log: Log, policy: config.Recovery)
     return Start(_bounded(found, log, policy.max_replay), abs(offset - checkpoint.offset), skips, why=why)
 
 
+def forgotten(found: int | None, remembered: Checkpoint | None, log: Log) -> Checkpoint | None:
+    """What this member has committed, where the brokers know of no commit of this topic (`found`), or of an older one.
+
+    A group's commits never go back while it has members. But a coordinator of Kafka 4 whose partition changes hands
+    while it is being loaded can take a load that was cut short for a whole one, and knows less than its log until it is
+    loaded again. To believe it would be to publish again what has been published.
+    """
+    if remembered is None or remembered.topic != log.topic:
+        return None
+    return remembered if found is None or found < remembered.offset else None
+
+
 def _bounded(checkpoint: Checkpoint, log: Log, most: int) -> Checkpoint:
     first = max(checkpoint.replay_from, log.begin, checkpoint.offset - most)
     first = min(first, checkpoint.offset)
@@ -112,6 +124,7 @@ class Recovery:
         self._new: set[int] = set()
         self._beyond: dict[int, float] = {}  # since when the end is seen before the commit
         self._started: dict[int, Start] = {}
+        self._remembered: dict[int, Checkpoint] = {}  # the newest that this member has committed, of any partition
         logging.getLogger("kafka.coordinator.consumer").addFilter(_expected)
 
     @property
@@ -137,6 +150,10 @@ class Recovery:
             self._started.pop(partition, None)
             self._beyond.pop(partition, None)
             self._changelog.drop(partition)
+
+    def remember(self, partition: int, checkpoint: Checkpoint) -> None:
+        """That it has been committed by this member, whatever the brokers say of it later."""
+        self._remembered[partition] = checkpoint
 
     def again(self) -> None:
         """Begins anew with all of them."""
@@ -192,12 +209,20 @@ class Recovery:
         for partition, commit in commits.items():
             place = self._place(partition)
             known = Log(begins[place], ends[place], self._topic_id())
-            if commit is not None and self._may_be_late(partition, commit.offset, known.end):
+            found = None if commit is None else commit.offset
+            kept = forgotten(found, self._remembered.get(partition), known)
+            committed = found if kept is None else kept.offset
+            if committed is not None and self._may_be_late(partition, committed, known.end):
                 continue
             self._new.discard(partition)
             self._beyond.pop(partition, None)
             self.ends[partition] = known.end
-            self._started[partition] = start = self._start(partition, commit, known, running)
+            if kept is not None:
+                log.warning("the brokers have forgotten a commit", partition=partition, found=found, made=kept.offset)
+                start = self._told(partition, self._resumed(partition, kept, known))
+            else:
+                start = self._start(partition, commit, known, running)
+            self._started[partition] = start
             if not start.anchor:
                 self._want(partition, start)
 

@@ -45,7 +45,7 @@ class Group(Protocol):
     def commit(self, checkpoints: Mapping[int, Checkpoint]) -> bool: ...
 
     def committed_now(self, checkpoints: Mapping[int, Checkpoint]) -> None:
-        """Tells it what was committed past it, in a transaction."""
+        """Tells it what was committed past it, in a transaction, as it was committed."""
 
 
 class KafkaSink:
@@ -100,7 +100,7 @@ class KafkaSink:
             self._doubt, self._committed = None, {}
             raise
         self._committed |= {partition: checkpoint.offset for partition, checkpoint in checkpoints.items()}
-        self._source.committed_now(checkpoints)
+        self._source.committed_now(self._completed(checkpoints, {}))
         return True
 
     def abandon(self) -> None:

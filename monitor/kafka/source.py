@@ -158,8 +158,9 @@ class KafkaSource:
         return {place.partition: found[place].offset if place in found else None for place in places}
 
     def committed_now(self, checkpoints: Mapping[int, Checkpoint]) -> None:
-        """Notes that these were committed by a transaction."""
+        """Notes that these were committed."""
         for partition, checkpoint in checkpoints.items():
+            self._recovery.remember(partition, checkpoint)
             if partition in self._done:
                 self._done[partition] = max(self._done[partition], checkpoint.offset)
 

@@ -17,6 +17,7 @@ from monitor.batch import Outcome, StateChange
 from monitor.checkpoint import Checkpoint, Eviction
 from monitor.errors import MonitorError, UnavailableError
 from monitor.kafka.changelog import Changelog, key
+from monitor.kafka.recovery import Log, forgotten
 from monitor.kafka.sink import KafkaSink
 from monitor.kafka.source import KafkaSource
 from monitor.local_kafka import FAST_FAILOVER, LocalCluster
@@ -551,6 +552,59 @@ def test_an_offset_on_which_a_transaction_is_open_is_waited_for_and_others_flow(
         assert "Unstable" not in caplog.text, "the client calls it an unknown error"
     finally:
         predecessor.close(5)
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_what_a_member_has_committed_stands_though_the_brokers_have_forgotten_it(
+    place: Place, delivery: Literal["exactly_once", "at_least_once"], caplog: pytest.LogCaptureFixture
+) -> None:
+    place.create()
+    place.put(9)
+    member = place.member()
+    member.until(lambda: member.offsets == {0: list(range(9))})
+    sink = KafkaSink(place.kafka, place.topics, delivery, member.source)
+    outcome = Outcome(states={(0, "s"): StateChange(b"open", quiet=False)})
+    assert sink.publish(outcome, {0: Checkpoint(6, 4, live=1)})
+    sink.close()
+    forget(place, 2)
+    assert place.committed() == 2
+    member.restarts.clear()
+    member.source.rewind()
+    member.owns(0)
+    found = member.restarts[0]
+    assert (found.checkpoint.offset, found.checkpoint.replay_from, found.missing) == (6, 4, 0)
+    assert found.states == {"s": b"open"}
+    assert "forgotten a commit" in caplog.text
+
+
+def forget(place: Place, offset: int) -> None:
+    """Puts an older commit in the place of the newest, as brokers have it that did not read their log to its end."""
+    producer = KafkaProducer(bootstrap_servers=place.bootstrap, transactional_id=f"{place.kafka.group}.forget")
+    try:
+        producer.init_transactions()
+        producer.begin_transaction()
+        commit = OffsetAndMetadata(offset, Checkpoint(offset, offset).encode(), -1)
+        producer.send_offsets_to_transaction({TopicPartition(place.input, 0): commit}, place.kafka.group)
+        producer.commit_transaction()
+    finally:
+        producer.close(5)
+
+
+@pytest.mark.parametrize(
+    ("found", "remembered", "kept"),
+    [
+        (None, None, False),
+        (None, Checkpoint(5, 5, topic="t"), True),
+        (4, Checkpoint(5, 5, topic="t"), True),
+        (5, Checkpoint(5, 5, topic="t"), False),
+        (6, Checkpoint(5, 5, topic="t"), False),
+        (None, Checkpoint(5, 5, topic="the one before it was made anew"), False),
+    ],
+)
+def test_the_brokers_are_believed_unless_they_know_of_less_than_this_member_has_committed(
+    found: int | None, remembered: Checkpoint | None, kept: bool
+) -> None:
+    assert forgotten(found, remembered, Log(0, 9, "t")) is (remembered if kept else None)
 
 
 def test_a_poll_brings_no_more_bytes_than_asked_for_and_a_larger_record_alone(place: Place) -> None:
