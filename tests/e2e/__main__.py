@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.deploy.rendering import ROOT
 from tests.deploy.tools import find
-from tests.e2e import report, scenarios
+from tests.e2e import report, results, scenarios
 from tests.e2e.scenario import SCENARIOS, Played, Scenario, Skipped
 from tests.e2e.stage import Given, Stage
 
@@ -34,17 +34,18 @@ def main() -> int:
         print("\n".join(f"{one.name:24}{one.title}" for one in SCENARIOS))
         return 0
     chosen = [one for one in SCENARIOS if not arguments.only or one.name in arguments.only]
-    shutil.rmtree(KEPT, ignore_errors=True)
-    with Stage(_given(arguments), KEPT) as stage:
+    shutil.rmtree(arguments.keep, ignore_errors=True)
+    with Stage(_given(arguments), arguments.keep) as stage:
         told = report.versions(stage.cluster)
         print(told, flush=True)
-        played = [play(one, stage) for one in chosen]
+        played = []
+        for one in chosen:
+            played.append(play(one, stage))
+            if arguments.write:
+                report.write(results.keep(played[-1:], arguments.date, told))
     words = [one.word for one in played]
-    if arguments.write:
-        report.write(played, told, arguments.date, "make e2e ARGS=--write")
-        print(f"written: {report.FILE.relative_to(ROOT)}")
     if "FAILED" not in words:
-        shutil.rmtree(KEPT, ignore_errors=True)
+        shutil.rmtree(arguments.keep, ignore_errors=True)
     print(f"{words.count('ok')} ok, {words.count('FAILED')} failed, {words.count('SKIP')} skipped", flush=True)
     return 1 if "FAILED" in words else 0
 
@@ -84,6 +85,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=[one.name for one in SCENARIOS], help="may be repeated")
     parser.add_argument("--write", action="store_true", help="write docs/kubernetes.md")
     parser.add_argument("--date", default=f"{datetime.now(UTC):%Y-%m-%d}", help="what the page says of when it was")
+    parser.add_argument("--keep", type=Path, default=KEPT, help="folder for what a failed scenario leaves: build/e2e")
     parser.add_argument("--list", action="store_true", help="name the scenarios, and end")
     return parser.parse_args()
 

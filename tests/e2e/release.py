@@ -23,7 +23,7 @@ PORT = 9108
 ROWS = 400  # s of event time; some 11,000 records
 _LONGEST_FEED = 150.0 * SLOWNESS  # s; whatever is done to the release is over before
 _DRAINED = 120.0  # s
-_SESSION = 6.0  # s; kafka.session_timeout: a pod that is replaced at once keeps its partitions
+_SESSION = min(6 * SLOWNESS, 60)  # s; kafka.session_timeout: a pod that is replaced at once keeps its partitions
 _READY = round(120 * SLOWNESS)
 
 

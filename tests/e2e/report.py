@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 
 from monitor.local_kafka import KAFKA_VERSION
 from tests.deploy.rendering import ROOT
 from tests.e2e.cluster import Cluster
 from tests.e2e.release import ROWS
-from tests.e2e.scenario import Played
+from tests.e2e.results import Result
+from tests.e2e.scenario import SCENARIOS, Scenario
 
 FILE = ROOT / "docs" / "kubernetes.md"
+WIDTH = 120
 
 _HEAD = f"""\
 # On a real Kubernetes
@@ -46,8 +49,9 @@ make e2e
 
 `MONITOR_E2E_KAFKA_HOST` is an address of your machine that pods can reach: with kind the gateway of its network
 (`docker network inspect kind`). `make e2e ARGS=--list` names the scenarios, `ARGS='--only kill'` plays one. What a
-failed one leaves (logs, events, objects, the alerts that differ) is under `build/e2e`. CI plays them on a node that
-`tests/e2e/real_node.sh` starts, where `MONITOR_KUBERNETES` names the folder with the tools for it.
+failed one leaves (logs, events, objects, the alerts that differ) is under `build/e2e`. On a machine that is busy with
+other work `MONITOR_E2E_SLOWNESS=4` gives everything four times as long (outages last as much longer). CI plays them on
+a node that `tests/e2e/real_node.sh` starts, where `MONITOR_KUBERNETES` names the folder with the tools for it.
 
 ## Results
 
@@ -61,21 +65,23 @@ def versions(cluster: Cluster) -> str:
     return f"Kubernetes {server}, {runtime.replace('://', ' ')}, Helm {helm}, Kafka {KAFKA_VERSION}"
 
 
-def write(played: Sequence[Played], told: str, date: str, command: str, file: Path = FILE) -> None:
-    """`told`: the versions."""
-    words = [one.word for one in played]
+def write(results: Mapping[str, Result], file: Path = FILE) -> None:
+    """The page, with a line for each scenario, played or not."""
+    words = [result.word for result in results.values()]
     cores = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    minutes = sum(one.seconds for one in played) / 60
     summary = (
-        f"{date}, `{command}`: {words.count('ok')} ok, {words.count('FAILED')} failed, {words.count('SKIP')} skipped, "
-        f"{minutes:.0f} minutes on {cores} (load {os.getloadavg()[2]:.0f}). {told}."
+        f"{len(SCENARIOS)} scenarios on {cores}: {words.count('ok')} ok, {words.count('FAILED')} failed, "
+        f"{words.count('SKIP')} skipped, {len(SCENARIOS) - len(words)} not played yet. *Load* is how many processes "
+        f"wanted a core, over five minutes: with more than {os.cpu_count()} everything takes longer. "
+        f"{'; '.join(sorted({result.on for result in results.values()}))}."
     )
-    rows = [f"| {one.scenario.title} | {one.word} | {one.seconds:.0f} s | {_cell(one)} |" for one in played]
-    table = ["| what | result | took | seen |", "|---|---|---:|---|", *rows]
-    file.write_text(_HEAD + summary + "\n\n" + "\n".join(table) + "\n")
+    table = ["| what | result | took | load | when | seen |", "|---|---|---:|---:|---|---|"]
+    table += [_row(one, results.get(one.name)) for one in SCENARIOS]
+    file.write_text(_HEAD + fill(summary, WIDTH) + "\n\n" + "\n".join(table) + "\n")
 
 
-def _cell(one: Played) -> str:
-    """Of what failed, the last line."""
-    told = one.told.strip().splitlines()[-1] if one.word == "FAILED" else " ".join(one.told.split())
-    return told.replace("|", "\\|")
+def _row(one: Scenario, result: Result | None) -> str:
+    if result is None:
+        return f"| {one.title} | not played yet | | | | |"
+    told = result.told.replace("|", "\\|")
+    return f"| {one.title} | {result.word} | {result.seconds} s | {result.load} | {result.date} | {told} |"
