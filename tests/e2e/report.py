@@ -22,8 +22,9 @@ WIDTH = 120
 _HEAD = f"""\
 # On a real Kubernetes
 
-The chart, the image and the service, installed, rolled, drained, killed and starved on a real node. `make e2e` plays
-it and, with `ARGS=--write`, writes this page; do not edit it by hand.
+What becomes of the chart, the image and the service when they are installed, rolled, drained, killed and starved on a
+real node, as far as it has been played. `make e2e` plays it and, with `ARGS=--write`, adds its results to this page; do
+not edit it by hand.
 
 ## How it is played
 
@@ -50,8 +51,9 @@ make e2e
 `MONITOR_E2E_KAFKA_HOST` is an address of your machine that pods can reach: with kind the gateway of its network
 (`docker network inspect kind`). `make e2e ARGS=--list` names the scenarios, `ARGS='--only kill'` plays one. What a
 failed one leaves (logs, events, objects, the alerts that differ) is under `build/e2e`. On a machine that is busy with
-other work `MONITOR_E2E_SLOWNESS=4` gives everything four times as long (outages last as much longer). CI plays them on
-a node that `tests/e2e/real_node.sh` starts, where `MONITOR_KUBERNETES` names the folder with the tools for it.
+other work `MONITOR_E2E_SLOWNESS=4` gives everything four times as long (outages last as much longer). Where
+`MONITOR_KUBERNETES` names a folder with the tools for it, `make e2e` plays them, as root, on a node that
+`tests/e2e/real_node.sh` starts on this machine.
 
 ## Results
 
@@ -69,15 +71,15 @@ def write(results: Mapping[str, Result], file: Path = FILE) -> None:
     """The page, with a line for each scenario, played or not."""
     words = [result.word for result in results.values()]
     cores = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    on = "; ".join(sorted({result.on for result in results.values()}))
     summary = (
         f"{len(SCENARIOS)} scenarios on {cores}: {words.count('ok')} ok, {words.count('FAILED')} failed, "
         f"{words.count('SKIP')} skipped, {len(SCENARIOS) - len(words)} not played yet. *Load* is how many processes "
-        f"wanted a core, over five minutes: with more than {os.cpu_count()} everything takes longer. "
-        f"{'; '.join(sorted({result.on for result in results.values()}))}."
+        f"wanted a core, over five minutes: with more than {os.cpu_count()} everything takes longer. {on}"
     )
     table = ["| what | result | took | load | when | seen |", "|---|---|---:|---:|---|---|"]
     table += [_row(one, results.get(one.name)) for one in SCENARIOS]
-    file.write_text(_HEAD + fill(summary, WIDTH) + "\n\n" + "\n".join(table) + "\n")
+    file.write_text(_HEAD + fill(summary.strip(), WIDTH) + "\n\n" + "\n".join(table) + "\n")
 
 
 def _row(one: Scenario, result: Result | None) -> str:

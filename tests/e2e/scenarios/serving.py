@@ -29,7 +29,7 @@ def install(stage: Stage) -> str:
         pages = [release.http(number, "/metrics") for number in range(2)]
         read = sum(metric(page, "monitor_records_total") for page in pages)
         fed = sum(release.feeder.ends.values())
-        assert read == fed, f"monitor_records_total says {read:.0f} of {fed} records"
+        assert read >= fed, f"monitor_records_total says {read:.0f} of {fed} records"  # more where a partition moved
         return f"{told}; metrics count {read:.0f} records"
 
 
