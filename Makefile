@@ -7,10 +7,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-packets test lint bench bench-guard bench-detection faults fuzz soak
+.PHONY: help demo demo-packets test lint bench bench-guard bench-detection e2e faults fuzz soak
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: .venv/.ready-demo ## train on real data, run the service on a real Apache Kafka and check its incidents (under 4 minutes)
 	$(BIN)/monitor demo $(ARGS)
@@ -28,6 +28,11 @@ lint: .venv/.ready-dev ## check style, formatting and types (changes nothing)
 
 faults: .venv/.ready-dev ## kill, freeze and cut members and brokers hundreds of times; writes docs/reliability.md (an hour or two, resumes)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+e2e: .venv/.ready-dev ## install, roll, drain, kill and starve it on a real Kubernetes (docs/kubernetes.md says how it finds one)
+	@if [ -n "$$MONITOR_KUBERNETES" ]; then tests/e2e/real_node.sh $(ARGS); \
+		elif [ -n "$$KUBECONFIG" ]; then $(BIN)/python -m tests.e2e $(ARGS); \
+		else echo "SKIPPED: neither KUBECONFIG (a cluster to test on) nor MONITOR_KUBERNETES (the tools for a node) is set"; fi
 
 bench: .venv/.ready-dev ## cost, throughput, latency and memory beside peers; writes docs/performance.md (20 minutes; PART=latency for one part, ARGS=--quick for two minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance $(PART) $(ARGS)

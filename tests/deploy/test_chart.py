@@ -142,6 +142,13 @@ def test_keda_asks_for_the_group_and_topic_of_the_service() -> None:
     }
 
 
+def test_a_job_that_fails_before_an_upgrade_shows_its_log() -> None:
+    """Else helm says no more than BackoffLimitExceeded."""
+    jobs = [one for one in objects(render(tool("helm4"), SMALLEST, "topics.create=true")) if one["kind"] == "Job"]
+    policies = [job["metadata"]["annotations"].get("helm.sh/hook-output-log-policy") for job in jobs]
+    assert policies == ["hook-failed", "hook-failed"]
+
+
 def test_the_grace_of_a_pod_outlasts_a_publish() -> None:
     pod = template_of(rendered(SMALLEST, "config.kafka.publish_timeout=40.5"))["spec"]
     assert pod["terminationGracePeriodSeconds"] == 56

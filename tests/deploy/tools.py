@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,23 @@ import pytest
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monitor" / "deploy-tools"
 SCHEMAS = ("v1.25.0", "v1.31.0", "v1.37.0")  # the oldest Kubernetes that the chart takes, one between, the newest known
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
+# Go modules that hold the definitions of the custom resources that the chart uses; the folder in them, and which.
+DEFINITIONS = (
+    (
+        "github.com/kedacore/keda/v2@v2.20.2",
+        "config/crd/bases",
+        ("scaledobjects.keda.sh", "triggerauthentications.keda.sh"),
+    ),
+    (
+        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+        "example/prometheus-operator-crd",
+        (
+            "servicemonitors.monitoring.coreos.com",
+            "podmonitors.monitoring.coreos.com",
+            "prometheusrules.monitoring.coreos.com",
+        ),
+    ),
+)
 
 
 class Pinned(NamedTuple):
@@ -141,6 +159,20 @@ def _schemas() -> None:
     part.rename(CACHE / "schemas")
 
 
+def _definitions() -> None:
+    """Custom resource definitions, each as `PLURAL.GROUP.yaml`. Go checks the modules against its sums."""
+    part = CACHE / ".crds.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    for module, folder, names in DEFINITIONS:
+        told = subprocess.run(["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True)
+        source = Path(json.loads(told.stdout)["Dir"]) / folder
+        for name in names:
+            plural, _, group = name.partition(".")
+            shutil.copyfile(source / f"{group}_{plural}.yaml", part / f"{name}.yaml")
+    part.rename(CACHE / "crds")
+
+
 def _local(schema: bytes) -> bytes:
     """With references to the file beside it, instead of to an address that nobody answers at."""
     return schema.replace(b'"/api/_definitions.json#', b'"_definitions.json#').replace(
@@ -154,6 +186,7 @@ FETCH: dict[str, Callable[[], None]] = {
     "hadolint": _hadolint,
     "kubeconform": _kubeconform,
     "schemas": _schemas,
+    "crds": _definitions,
 }
 
 
