@@ -23,7 +23,7 @@ SET_BY_CHART = {
     "Tls": ("ca_file", "certificate_file", "key_file", "key_password", "key_password_file"),
     "Sasl": ("password", "password_file"),
     "Recovery": ("state_dir",),
-    "Forward": ("bearer_token", "password"),
+    "Forward": ("ca_file", "bearer_token", "bearer_token_file", "username", "password", "password_file"),
 }
 """Settings that come from other values, or must not be in a ConfigMap: `config` does not have them."""
 MARK = "<!-- values: written by helm/generate.py from helm/schema.yaml and values.yaml -->"

@@ -50,7 +50,7 @@ def pods(found: list[Object]) -> Iterator[tuple[Object, Mapping[str, Any]]]:
     """Each object that makes pods, with the pod's spec."""
     for one in found:
         match one["kind"]:
-            case "StatefulSet" | "Job":
+            case "StatefulSet" | "Deployment" | "Job":
                 yield one, one["spec"]["template"]["spec"]
             case "CronJob":
                 yield one, one["spec"]["jobTemplate"]["spec"]["template"]["spec"]

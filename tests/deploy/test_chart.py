@@ -83,7 +83,7 @@ def test_services_select_the_serving_pods_alone(values: Path) -> None:
     found = rendered(values)
     selectors = [one["spec"]["selector"] for one in found if one["kind"] == "Service"]
     for one in found:
-        if one["kind"] in {"StatefulSet", "Job"}:
+        if one["kind"] in {"StatefulSet", "Deployment", "Job"}:
             labels = one["spec"]["template"]["metadata"]["labels"]
             selected = all(selector.items() <= labels.items() for selector in selectors)
             assert selected == (one["kind"] == "StatefulSet"), one["metadata"]["name"]
@@ -149,6 +149,23 @@ def test_a_job_that_fails_before_an_upgrade_shows_its_log() -> None:
     assert policies == ["hook-failed", "hook-failed"]
 
 
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://a", 80), ("https://a/x", 443), ("http://a:9093", 9093), ("https://[::1]:9094/x", 9094)]
+)
+def test_the_network_policy_lets_alerts_out_to_the_port_of_their_receiver(url: str, port: int) -> None:
+    found = rendered(CHART / "ci" / "forward-values.yaml", f'config.forward.url="{url}"')
+    rules = of_kind(found, "NetworkPolicy")["spec"]["egress"]
+    assert {"ports": [{"port": port, "protocol": "TCP"}]} in rules
+
+
+def test_those_who_forward_are_scraped_and_are_no_members_of_the_service() -> None:
+    found = rendered(CHART / "ci" / "forward-values.yaml")
+    labels = of_kind(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert of_kind(found, "PodMonitor")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert not of_kind(found, "StatefulSet")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert not of_kind(found, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
 def test_the_grace_of_a_pod_outlasts_a_publish() -> None:
     pod = template_of(rendered(SMALLEST, "config.kafka.publish_timeout=40.5"))["spec"]
     assert pod["terminationGracePeriodSeconds"] == 56
@@ -184,6 +201,7 @@ def test_rules_and_dashboards_are_what_lies_in_files(tmp_path: Path) -> None:
         ("config.kafka.poll_records=0", "poll_records"),
         ('config.kafka.instance_id="me"', "instance_id"),
         ('config.kafka.sasl.password="secret"', "password"),
+        ('config.forward.bearer_token="secret"', "bearer_token"),
         ('config.model.path="/elsewhere"', "path"),
         ('config.events.missing="ignore"', "missing"),
         ("config.web.port=0", "port"),
@@ -219,6 +237,19 @@ def test_a_bad_value_is_refused_by_its_path(helm: str, given: str, path: str) ->
         (('autoscaling.kind="cpu"', "autoscaling.maxReplicas=7"), "autoscaling.maxReplicas: 7 is more than"),
         (('autoscaling.kind="cpu"', "autoscaling.minReplicas=7"), "autoscaling.minReplicas: 7 is more than"),
         (("serviceMonitor.enabled=true", "podMonitor.enabled=true"), "podMonitor.enabled: "),
+        (("forward.enabled=true",), "config.forward.url: forward.enabled is true"),
+        (
+            ("forward.enabled=true", 'config.forward.url="http://a"', 'forward.secret.name="s"'),
+            "forward.secret: give its name",
+        ),
+        (
+            (
+                "forward.enabled=true",
+                'config.forward.url="http://a"',
+                'forward.secret={"name": "s", "usernameKey": "u"}',
+            ),
+            "forward.secret: give usernameKey and passwordKey",
+        ),
         (("retrain.enabled=true", "retrain.fromTopic=false"), "retrain.files: "),
         (("retrain.enabled=true", 'retrain.compare.labels="l.csv"'), "retrain.compare: give files and labels"),
         (("retrain.enabled=true", 'model.volume={"configMap": {"name": "m"}}'), "model.volume: retrain.enabled"),

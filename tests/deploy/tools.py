@@ -24,6 +24,7 @@ import pytest
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monitor" / "deploy-tools"
 SCHEMAS = ("v1.25.0", "v1.31.0", "v1.37.0")  # the oldest Kubernetes that the chart takes, one between, the newest known
+GRAFANA = Path(__file__).parents[1] / "watching" / "grafana"
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"
 # Go modules that hold the definitions of the custom resources that the chart uses; the folder in them, and which.
 DEFINITIONS = (
@@ -180,6 +181,15 @@ def _local(schema: bytes) -> bytes:
     )
 
 
+def _grafana() -> None:
+    """Grafana's types and what makes a JSON Schema of them, as tests/watching/grafana/package-lock.json has them."""
+    part = CACHE / ".grafana.part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(GRAFANA, part)
+    subprocess.run(["npm", "ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"], check=True, cwd=part)
+    part.rename(CACHE / "grafana")
+
+
 FETCH: dict[str, Callable[[], None]] = {
     "helm4": _helm4,
     "helm3": _helm3,
@@ -187,6 +197,7 @@ FETCH: dict[str, Callable[[], None]] = {
     "kubeconform": _kubeconform,
     "schemas": _schemas,
     "crds": _definitions,
+    "grafana": _grafana,
 }
 
 

@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from monitor.alerts import Alert
-from monitor.local_kafka import free_ports
 from tests.forward.hook import Hook
 from tests.forward.made import alert, courses
 from tests.forward.test_delivery import QUICK, publish
 from tests.integration.conftest import MakeDeployment, deploy, deployment, model  # noqa: F401  fixtures
 from tests.integration.running import Deployment, Monitor, records, rows, until
+from tests.watching.alertmanager import PROGRAM, Alertmanager
 
-PROGRAM = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Alertmanager: apt-get install prometheus-alertmanager")
-
-
-class Alertmanager:
-    """A real one, which keeps nothing; it sends what it notifies of to `receiver`."""
-
-    def __init__(self, folder: Path, receiver: str) -> None:
-        self._folder = folder
-        (self._port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{self._port}"
-        route = {"receiver": "hook", "group_by": ["incident"], "group_wait": "0s", "group_interval": "1s"}
-        hook = {"name": "hook", "webhook_configs": [{"url": receiver, "send_resolved": True}]}
-        (folder / "alertmanager.json").write_text(json.dumps({"route": route, "receivers": [hook]}))
-        self.start()
-
-    def start(self) -> None:
-        with (self._folder / "alertmanager.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(PROGRAM),
-                    f"--config.file={self._folder / 'alertmanager.json'}",
-                    f"--storage.path={self._folder / f'data-{time.monotonic_ns()}'}",
-                    f"--web.listen-address=127.0.0.1:{self._port}",
-                    "--cluster.listen-address=",
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        until(lambda: self._get("/-/ready") is not None, self.tail, "Alertmanager")
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """Those that are not over, oldest stream name first."""
-        found: list[dict[str, Any]] = json.loads(self._get("/api/v2/alerts") or "[]")
-        return sorted(found, key=lambda told: str(told["labels"]["stream"]))
-
-    def tail(self) -> str:
-        return (self._folder / "alertmanager.log").read_text()[-2000:]
-
-    def _get(self, path: str) -> str | None:
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 @pytest.fixture
@@ -90,9 +31,7 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture
 def alertmanager(tmp_path: Path, hook: Hook) -> Iterator[Alertmanager]:
-    folder = tmp_path / "alertmanager"
-    folder.mkdir()
-    with Alertmanager(folder, hook.url) as running:
+    with Alertmanager(tmp_path / "alertmanager", hook.url, group_by="incident") as running:
         yield running
 
 

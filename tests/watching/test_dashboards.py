@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +16,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from monitor import config
-from monitor.local_kafka import free_ports
 from monitor.metrics import Metrics
 from tests import status_example as example
 from tests.integration.conftest import deploy, deployment, model  # noqa: F401  fixtures
 from tests.integration.running import Deployment, records, rows, until
 from tests.watching import dashboards
+from tests.watching.prometheus import PROGRAM, Prometheus
 
-PROMETHEUS = shutil.which("prometheus")
 EMPTY = {"overview / Budget burn"}  # the tiny model's quantile is 1: it has no budget, so the ratio is absent
 NAMES = sorted(dashboards.BOARDS)
 
@@ -56,33 +52,12 @@ def test_every_panel_has_unit_description_and_metrics_that_exist(name: str) -> N
             assert "rate(" not in target["expr"] or "[$__rate_interval]" in target["expr"]
 
 
-@pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus: apt-get install prometheus")
+@pytest.mark.skipif(PROGRAM is None, reason="no prometheus: apt-get install prometheus")
 def test_every_query_answers_with_data_beside_a_service_with_faults(deployment: Deployment, tmp_path: Path) -> None:  # noqa: F811
     service = deployment.serve()
-    (port,) = free_ports(1)
     target = urllib.parse.urlsplit(service.url).netloc
-    scrape = {"job_name": "monitor", "static_configs": [{"targets": [target]}]}
-    file = tmp_path / "prometheus.json"
-    file.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
-    log = (tmp_path / "prometheus.log").open("wb")
-    prometheus = subprocess.Popen(
-        [
-            str(PROMETHEUS),
-            f"--config.file={file}",
-            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-
-    def ask(path: str, **parameters: str) -> Any:
-        url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)["data"]
-        except OSError as error:  # not up yet, or a query that is wrong
-            return {"result": [], "error": f"{error}"}
+    prometheus = Prometheus(tmp_path / "prometheus", {"monitor": target})
+    ask = prometheus.ask
 
     def empty() -> list[str]:
         found = []
@@ -108,6 +83,4 @@ def test_every_query_answers_with_data_beside_a_service_with_faults(deployment: 
         for label, metric in (("job", "monitor_build_info"), ("stream", "monitor_stream_score")):
             assert ask(f"label/{label}/values", **{"match[]": metric}), label
     finally:
-        prometheus.kill()
-        prometheus.wait()
-        log.close()
+        prometheus.close()

@@ -78,6 +78,20 @@
 {{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled -}}
 {{- fail "podMonitor.enabled: serviceMonitor.enabled is true too, and every series would be there twice" -}}
 {{- end -}}
+{{- if $v.forward.enabled -}}
+{{- if not (dig "forward" "url" "" $v.config) -}}
+{{- fail "config.forward.url: forward.enabled is true, and there is no address to forward alerts to" -}}
+{{- end -}}
+{{- if ne (empty $v.forward.secret.usernameKey) (empty $v.forward.secret.passwordKey) -}}
+{{- fail "forward.secret: give usernameKey and passwordKey, or neither" -}}
+{{- end -}}
+{{- if and $v.forward.secret.tokenKey $v.forward.secret.usernameKey -}}
+{{- fail "forward.secret: give tokenKey, or usernameKey and passwordKey, not both" -}}
+{{- end -}}
+{{- if ne (empty $v.forward.secret.name) (and (empty $v.forward.secret.tokenKey) (empty $v.forward.secret.usernameKey) (empty $v.forward.secret.caKey)) -}}
+{{- fail "forward.secret: give its name and at least one key, or neither" -}}
+{{- end -}}
+{{- end -}}
 {{- if $v.retrain.enabled -}}
 {{- if or (not $v.model.volume) $v.model.volume.image $v.model.volume.configMap -}}
 {{- fail "model.volume: retrain.enabled writes the new artefact beside the old one, so the model must come from a volume that can be written" -}}

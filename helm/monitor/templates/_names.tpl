@@ -25,6 +25,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: serve
 {{- end -}}
 
+{{/* What selects the pods that forward alerts. */}}
+{{- define "monitor.forwardSelector" -}}
+{{ include "monitor.instanceLabels" . }}
+app.kubernetes.io/component: forward
+{{- end -}}
+
 {{/* Call with (dict "root" $ "component" NAME). */}}
 {{- define "monitor.labels" -}}
 {{- with .root.Values.commonLabels }}
