@@ -75,6 +75,14 @@ def test_what_is_served_with_adaptation_is_what_is_served_without_until_somethin
     assert not np.allclose(moving[first:], fixed[first:], rtol=1e-3)
 
 
+def test_what_the_service_ignores_has_no_score() -> None:
+    rows = waves(300, 3).astype(np.float64)
+    time = 60 * np.arange(300, dtype=np.float64)
+    time[250] = time[240]
+    fitted = Adapting().fit([Series("s", 60 * np.arange(300, dtype=np.float64), rows, ("a", "b", "c"))], 0)
+    assert np.flatnonzero(np.isnan(fitted.score(rows, time))).tolist() == [*range(9), 250]
+
+
 def test_rows_that_were_not_measured_again_stay_on_the_page() -> None:
     head = "|  | F1 |\n| --- | ---: |\n"
     before = page.within(
