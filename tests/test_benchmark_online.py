@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def made(values: Float64) -> Series:
-    return Series("s", 60.0 * np.arange(len(values)), values[:, None], ("value",))
+    return Series("s", 60 * np.arange(len(values), dtype=np.float64), values[:, None], ("value",))
 
 
 def test_an_online_score_depends_on_the_rows_before_it_only() -> None:
@@ -65,7 +65,7 @@ def test_what_is_no_worse_is_told_once() -> None:
 
 def test_what_is_served_with_adaptation_is_what_is_served_without_until_something_is_learned() -> None:
     rows = waves(700, 3).astype(np.float64)
-    series = Series("s", 60.0 * np.arange(700), rows, ("a", "b", "c"))
+    series = Series("s", 60 * np.arange(700, dtype=np.float64), rows, ("a", "b", "c"))
     plain, adapting = (method.fit([series[:500]], 0) for method in (Ours(), Adapting()))
     fixed = plain.score(series.values, series.time) / plain.threshold
     moving = adapting.score(series.values, series.time)
@@ -73,6 +73,14 @@ def test_what_is_served_with_adaptation_is_what_is_served_without_until_somethin
     first = np.flatnonzero(~np.isnan(fixed))[0]
     assert moving[first] == pytest.approx(fixed[first], rel=1e-5)
     assert not np.allclose(moving[first:], fixed[first:], rtol=1e-3)
+
+
+def test_what_the_service_ignores_has_no_score() -> None:
+    rows = waves(300, 3).astype(np.float64)
+    time = 60 * np.arange(300, dtype=np.float64)
+    time[250] = time[240]
+    fitted = Adapting().fit([Series("s", 60 * np.arange(300, dtype=np.float64), rows, ("a", "b", "c"))], 0)
+    assert np.flatnonzero(np.isnan(fitted.score(rows, time))).tolist() == [*range(9), 250]
 
 
 def test_rows_that_were_not_measured_again_stay_on_the_page() -> None:

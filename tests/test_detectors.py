@@ -134,6 +134,12 @@ def test_a_network_that_is_no_better_than_the_mean_says_so_and_what_to_do() -> N
     assert not notes(epochs=12)
 
 
+def test_rows_that_never_change_have_no_mean_to_be_compared_with() -> None:
+    constant = Series("s", series(400).time, np.ones((400, 3), np.float32))
+    warnings = train([constant], FEATURES, {}, settings(epochs=1), source="s").warnings
+    assert not any("no better than the mean" in note for note in warnings)
+
+
 def test_the_error_of_the_mean_is_the_distance_of_held_out_rows_from_that_of_the_fitting_rows() -> None:
     chosen = settings(epochs=1)
     split = prepare([series(400)], FEATURES, chosen)

@@ -54,15 +54,17 @@ class Flowing:
         return self.rows.parameters
 
     def score(self, values: Float64, time: Float64) -> Float64:
+        """NaN for a row that is not later than all before it, too: the service ignores it."""
         pipeline = assemble(SETTINGS, self.detector)
         numbers = values.astype("<f4")
+        newest = np.maximum.accumulate(np.concatenate([[-np.inf], time]))[:-1]
+        kept = np.flatnonzero(time > newest)
         records = [
-            RawRecord("events", 0, row, round(1000 * time[row]), b"s", numbers[row].tobytes())
-            for row in range(len(numbers))
+            RawRecord("events", 0, row, round(1000 * time[row]), b"s", numbers[row].tobytes()) for row in kept.tolist()
         ]
         found = [pipeline.process(records[start : start + RECORDS]) for start in range(0, len(records), RECORDS)]
         score = np.full(len(values), np.nan)
-        score[self.rows.closing(time)] = np.concatenate([one.score for one in found])
+        score[kept[self.rows.closing(time[kept])]] = np.concatenate([one.score for one in found])
         return score
 
 

@@ -73,7 +73,8 @@ class Served:
         """The closing rows of whole windows among rows at these times (n,)."""
         run = np.cumsum(np.diff(time, prepend=time[:1]) > self.max_gap)  # (n,)
         closing = np.arange(self.window - 1, len(time))
-        return closing[run[closing] == run[closing - self.window + 1]]
+        whole: Int64 = closing[run[closing] == run[closing - self.window + 1]]
+        return whole
 
     def _windows(self, values: Float64, time: Float64) -> tuple[Int64, Callable[[Int64], Float32]]:
         """The closing rows of whole windows, and what gathers the windows (n, T, F) that close at some."""

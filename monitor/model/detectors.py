@@ -105,8 +105,8 @@ def _no_better(scorer: Scorer, own: float, split: Split, settings: Training) -> 
     if settings.objective == "variational":
         return []  # its error is a likelihood, not a distance
     mean = error_of_mean(scorer, split, settings)
-    if own < mean:
-        return []
+    if own < mean or not mean:
+        return []  # the mean of a constant cannot be beaten
     return [
         f"The network is no better than the mean: its error on held-out normal rows is {own:.3g}, {own / mean:.3g} "
         f"times that of answering each value with its mean ({mean:.3g}). Train longer (training.epochs) or on more "
