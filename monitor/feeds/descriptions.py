@@ -99,7 +99,7 @@ _HOST = {
     "host.question_size": ("B", "mean size of its DNS questions; 0 without any"),
     "host.icmp": ("packets/s", "ICMP messages sent a second"),
     "host.arp": ("packets/s", "ARP messages sent a second"),
-    "host.macs": ("", "distinct MAC addresses that send as it"),
+    "host.macs": ("", "distinct MAC addresses that send as it; 1 where nothing is sent"),
 }
 
 
