@@ -21,7 +21,7 @@ from monitor.errors import MonitorError
     help="A Kafka that runs; also $KAFKA_BOOTSTRAP. Else one is started.",
 )
 @click.option("--keep", is_flag=True, help="Leave it up to look at, until Ctrl+C.")
-@click.option("--packets", is_flag=True, help="The other one: a capture of a network, a scan and a flood.")
+@click.option("--packets", is_flag=True, help="A capture of a network instead.")
 @click.option("--pace", type=click.FloatRange(10, 100_000), default=PACE, show_default=True, help="Records a second.")
 def demo(bootstrap: str | None, packets: bool, keep: bool, pace: float) -> None:
     """See it work: real Kafka, real data, a minute or two.

@@ -27,6 +27,7 @@ from monitor.feeds.pacing import Pace
 from monitor.kafka.connect import check_options
 from monitor.kafka.feed import Feed
 from monitor.kafka.topics import Topics
+from monitor.model.manifest import Manifest
 
 _EXAMPLES = """\b
 Example: monitor feed capture.pcapng -c monitor.yaml
@@ -84,6 +85,8 @@ def feed(
         _names(ignore or ""),
         category=settings.training.is_category,
     )
+    for difference in _trained_otherwise(settings):
+        click.echo(f"note: the model in {settings.model.path} was trained with other settings: {difference}", err=True)
     told = Told()
     wish = _Wish()
     with ExitStack() as stack:
@@ -164,6 +167,15 @@ def _check_topic(settings: Settings, config: Path | None) -> None:
     if state.missing:
         where = settings.kafka.bootstrap_servers
         raise MonitorError(f"topic {state.spec.name!r} does not exist on {where}", state.hint(create_command(config)))
+
+
+def _trained_otherwise(settings: Settings) -> tuple[str, ...]:
+    """Where the configuration names a model that learned from a feed: what of the feed has changed since."""
+    try:
+        manifest = Manifest.model_validate_json((settings.model.path / "manifest.json").read_bytes())
+    except (OSError, ValueError):  # there is none yet: these rows may be what it will learn from
+        return ()
+    return () if manifest.feed is None else descriptions.differences(manifest.feed, settings.feed)
 
 
 def _wanted(settings: Settings) -> tuple[str, ...] | None:

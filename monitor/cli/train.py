@@ -149,6 +149,7 @@ def _train(
             source=table.source,
             rules=settings.incidents,
             meanings=descriptions.meanings(table.features),
+            feed=settings.feed if descriptions.made_by(settings.feed, table.features) else None,
             categories=table.categories,
             progress=display.progress,
             should_stop=stop,

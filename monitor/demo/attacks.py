@@ -46,7 +46,7 @@ class Promise:
 
     words: Mapping[str, str]
     """Of each attack: what an incident of one of its hosts says is so many times the usual."""
-    false: int = 2  # at most, incidents
+    false: int = 4  # at most, incidents: minutes of training say little of how high a threshold must be
 
     def broken(self, verdict: Verdict) -> list[str]:
         """One sentence for each part that was not kept; none when all was."""

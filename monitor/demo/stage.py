@@ -142,7 +142,7 @@ class Stage(ABC):
 
     def _run(self, folder: Path, *arguments: str | Path, output: Path | None = None) -> None:
         """A command as it would be typed; with `output`, what it prints goes there."""
-        self._command(*arguments, *([">", output] if output else []))
+        self._command(*arguments, *((">", output) if output else ()))
         typed = (str(near(argument)) if isinstance(argument, Path) else argument for argument in arguments)
         child.call(folder, *typed, output=output)
 

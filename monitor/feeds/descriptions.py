@@ -10,6 +10,7 @@ from monitor import config
 from monitor.feeds.damped import GROUPS, PARTS, names
 from monitor.feeds.flows import CATEGORIES, NUMBERS
 from monitor.feeds.hosts import NUMBERS as OF_HOSTS
+from monitor.feeds.joining import Joiner
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ _HOST = {
     "host.question_size": ("B", "mean size of its DNS questions; 0 without any"),
     "host.icmp": ("packets/s", "ICMP messages sent a second"),
     "host.arp": ("packets/s", "ARP messages sent a second"),
-    "host.macs": ("", "distinct MAC addresses that send as it"),
+    "host.macs": ("", "distinct MAC addresses that send as it; 1 where nothing is sent"),
 }
 
 
@@ -112,6 +113,32 @@ def of_capture(feed: config.Feed) -> tuple[Description, ...]:
             return of_flows()
         case "hosts":
             return of_hosts()
+
+
+def made_by(feed: config.Feed, features: Sequence[str]) -> bool:
+    """Whether `monitor feed` with these settings gives all of these features: then rows of them are taken for its."""
+    names = Joiner(feed.join).names if feed.join.sensors else tuple(one.name for one in of_capture(feed))
+    return set(features) <= set(names)
+
+
+def differences(trained: config.Feed, now: config.Feed) -> tuple[str, ...]:
+    """Settings that make other features of the same capture or sensors, as `join.interval: 30, in training 60`."""
+    if now.join.sensors or trained.join.sensors:
+        sections = [("join", trained.join.model_dump(), now.join.model_dump())]
+    elif now.vectors == "packets":
+        sections = []  # the names of the features say all of it
+    else:
+        sections = [(now.vectors, getattr(trained, now.vectors).model_dump(), getattr(now, now.vectors).model_dump())]
+    return tuple(
+        f"{section}.{name}: {_plain(is_now[name])}, in training {_plain(was[name])}"
+        for section, was, is_now in sections
+        for name in was
+        if name != "stream" and was[name] != is_now[name]
+    )
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(value)
 
 
 def of_packets(decays: Sequence[float]) -> tuple[Description, ...]:

@@ -78,7 +78,7 @@ class _Host:
             self.question_bytes / self.questions if self.questions else 0.0,
             self.icmp / seconds,
             self.arp / seconds,
-            len(self.macs),
+            max(1, len(self.macs)),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from monitor.categories import Codes
+from monitor.config import Feed
 from monitor.model.architecture import Design
 from monitor.model.part import Part
 
@@ -146,9 +147,15 @@ class Manifest(Part):
     scoring: Scoring
     calibration: Calibration
     training: TrainingRecord
+    feed: Feed | None = None  # how `monitor feed` made the rows, where it did: joined sensors, or vectors of a capture
     metrics: dict[str, float]  # train_loss, validation_loss, validation_error, calibration_error, ...
     libraries: dict[str, str]
     files: dict[str, str]  # name -> SHA-256
+
+    @model_serializer(mode="wrap")
+    def _known(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As of a meaning: what is not known is left out."""
+        return {name: value for name, value in plain(self).items() if value is not None or name != "feed"}
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 
 import monitor
 from monitor.batch import Float32
-from monitor.config import Incidents, Training
+from monitor.config import Feed, Incidents, Training
 from monitor.model import crossfit
 from monitor.model.calibration import calibrate
 from monitor.model.checkpoint import Checkpoint
@@ -51,6 +51,7 @@ def train(
     source: str,
     rules: Incidents = Incidents(),  # noqa: B008  frozen
     meanings: Mapping[str, str] = MappingProxyType({}),
+    feed: Feed | None = None,
     categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -61,9 +62,10 @@ def train(
     """Fits, keeps the best epoch, sets the threshold.
 
     `units` and `meanings` of features, by name, where they are known; `categories` by feature, as `prepare` takes them;
-    `source` is what the rows were read from, as the user named it; `rules` tell what an incident is, for the budget.
-    When `should_stop` says so (Ctrl+C), the best epoch so far is what is returned. Raises `MonitorError` for rows that
-    cannot be learned from. `resumed` and `keep`: see `fitting.fit`.
+    `feed` is how `monitor feed` made the rows, where it did; `source` is what they were read from, as the user named
+    it; `rules` tell what an incident is, for the budget. When `should_stop` says so (Ctrl+C), the best epoch so far is
+    what is returned. Raises `MonitorError` for rows that cannot be learned from. `resumed` and `keep`: see
+    `fitting.fit`.
     """
     split = prepare(series, feature_names, settings, units=units, categories=categories)
     learned = learn(
@@ -93,6 +95,8 @@ def train(
         features=tuple(one.model_copy(update={"meaning": meanings.get(one.name, "")}) for one in split.features),
         scoring=learned.scorer.scoring,
         calibration=calibration,
+        # as it is read back: a default may be an integer where a float belongs, and the digest is of the bytes
+        feed=None if feed is None else Feed.model_validate(feed.model_dump()),
         training=_record(split, learned.fitted, settings, source),
         metrics={**learned.metrics, "calibration_error": float(calibration_error.mean(dtype=np.float64))},
         libraries={"monitor": monitor.__version__, "torch": torch.__version__, "numpy": np.__version__},

@@ -51,7 +51,9 @@ def test_a_question_and_its_answer_are_counted_at_both_hosts() -> None:
             "received_size": 60, "targets": 0.5, "sources": 0.5, "connections_asked": 0.5, "resets_sent": 0.5,
             "macs": 1,
         },
-        ("10.0.0.3", 12.0): {"received_packets": 0.5, "received_bytes": 45, "received_size": 90, "sources": 0.5},
+        ("10.0.0.3", 12.0): {
+            "received_packets": 0.5, "received_bytes": 45, "received_size": 90, "sources": 0.5, "macs": 1,
+        },
     }  # fmt: skip
 
 
