@@ -152,7 +152,7 @@ def _streams(found: Figures) -> str:
         f"{one['streams']:,} streams at one event a minute ({one['rate']:,.0f} events/s, sent for "
         f"{one['seconds']:.0f} s): {one['core']:.2f} of a core, {one['memory'] / 2**30:.2f} GiB resident, mean lag "
         f"{one['lag of the first half']:,.0f} events in the first half and {one['lag of the second half']:,.0f} in the "
-        f"second; all of it was committed {one['settled'] - one['seconds']:.1f} s after the last was sent."
+        f"second; all of it was committed {one['settled']:.1f} s after the last was sent."
     )
 
 
@@ -165,7 +165,7 @@ def _latency(found: Figures) -> str:
         for share, one in sorted(values["shares"].items(), key=lambda item: float(item[0])):
             half = values["half"] if float(share) == 0.5 else None
             cells = [_spread(half[key], "{:.1f}") if half else f"{one[key]:.1f}" for key in ("p50", "p99", "worst")]
-            told = f"{name.replace('_', ' ')} | {values['most']:,.0f} | {float(share):.0%}"
+            told = f"{name.replace('_', ' ')} | {float(share):.0%} | {one['rate']:,.0f}"
             rows.append(f"| {told} | {' | '.join(cells)} | {one['alerts']:.0f} |")
     return "\n".join(rows)
 
