@@ -46,8 +46,8 @@ def latency(found: dict[str, Any]) -> str:
 
 
 def stages(cost: dict[str, Any], profile: dict[str, Any]) -> str:
-    """The service's CPU of an event, split as the profiler saw it; the wait in `poll` and `publish` is no CPU."""
-    whole, shares = cost["cost"]["monitor"]["median"], profile["profiler"]
+    """The service's CPU of an event, split as the profiler saw the samples that did not wait."""
+    whole, shares = cost["cost"]["monitor"]["median"], profile["active"]
     rows = {
         "raw consume + raw forward": {
             "consume (poll)": cost["cost"]["consume"]["median"],

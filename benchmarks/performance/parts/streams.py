@@ -19,6 +19,8 @@ from benchmarks.performance.results import middle
 from benchmarks.performance.workload import FEATURES, INTERVAL, WINDOW, Load, command, send
 
 MINUTE = 60.0
+PAST = 1800.0
+"""Seconds ago that the snapshots' newest events are: backlogs come after them, and before what is sent as of now."""
 GOAL = 1.25 * WINDOW * FEATURES * 4 + 200
 """Bytes a stream may take."""
 
@@ -84,7 +86,7 @@ def measure(bench: Bench, _folder: Path) -> dict[str, Any]:
 def started(bench: Bench, name: str, streams: int, stack: ExitStack, **sections: Any) -> Level:
     """A member that has all these streams with whole windows, and nothing to read yet."""
     topic, group = bench.topic(name), f"{name}-{bench.number('group')}"
-    begin = time.time()
+    begin = time.time() - PAST
     folder = bench.snapshot(topic, group, streams, begin)
     recovery = {"state_dir": str(folder), "snapshot_every": 86_400}
     member = bench.member(topic, group, recovery=recovery, **sections)
