@@ -64,7 +64,7 @@ def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
 def test_a_forward_pass_has_the_whole_cores_of_the_limit(
     monkeypatch: pytest.MonkeyPatch, limit: float, threads: int
 ) -> None:
-    monkeypatch.setattr(cpu_limit.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
     assert cpu_limit.threads(limit) == threads
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -22,6 +22,7 @@ def invoke(*args: str) -> Result:
     return CliRunner().invoke(cli.main, ["size", *args], prog_name="monitor", terminal_width=80)
 
 
+@settings(deadline=None)
 @given(streams=streams, rate=rates, shape=shapes, load=st.floats(0.05, 1))
 def test_no_member_is_planned_beyond_its_share_of_a_core(streams: int, rate: float, shape: Shape, load: float) -> None:
     found = plan(streams, rate, shape, load)
@@ -29,12 +30,14 @@ def test_no_member_is_planned_beyond_its_share_of_a_core(streams: int, rate: flo
     assert found.members * found.capacity * load >= streams * rate * (1 - 1e-9)
 
 
+@settings(deadline=None)
 @given(streams=streams, rate=rates, shape=shapes)
 def test_one_member_fewer_would_not_do(streams: int, rate: float, shape: Shape) -> None:
     found = plan(streams, rate, shape)
     assert found.members == 1 or (found.members - 1) * found.capacity * 0.5 < streams * rate
 
 
+@settings(deadline=None)
 @given(streams=streams, rate=rates, shape=shapes)
 def test_the_memory_asked_for_holds_the_windows_and_the_limit_those_of_a_member_that_is_away(
     streams: int, rate: float, shape: Shape
@@ -46,6 +49,7 @@ def test_the_memory_asked_for_holds_the_windows_and_the_limit_those_of_a_member_
     assert found.limit > found.request
 
 
+@settings(deadline=None)
 @given(shape=shapes, stride=st.integers(2, 100))
 def test_a_stride_costs_less_and_never_less_than_reading(shape: Shape, stride: int) -> None:
     fewer = Shape(shape.features, shape.window, shape.hidden, shape.network, stride)

@@ -33,6 +33,7 @@ PARTS: dict[str, Part] = {
     "profile": profile.measure,
     "forward": forward.measure,
 }
+QUICK_PARTS = ("cost", "streams", "latency")
 PAGE = Path("docs/performance.md")
 BUILD = Path("build/performance")
 
@@ -49,13 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "-m", "benchmarks.performance", *given])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it tidies up as after Ctrl+C
     torch.set_num_threads(1)
+    names = [] if options.page_only else options.part or (QUICK_PARTS if options.quick else PARTS)
+    wanted = []
+    for name in names:
+        known = store.get(name)
+        if options.resume and known and known["digest"] == digest() and known["size"] == size.words:
+            console.print(f"{name}: measured already", markup=False)
+        else:
+            wanted.append(name)
     try:
-        for name in [] if options.page_only else options.part or PARTS:
-            known = store.get(name)
-            if options.resume and known and known["digest"] == digest() and known["size"] == size.words:
-                console.print(f"{name}: measured already", markup=False)
-                continue
-            _measure(name, size, options.environments, store, command)
+        if wanted:
+            _measure(wanted, size, options.environments, store, command)
     except KeyboardInterrupt:
         return 130
     page.write(store, target)
@@ -68,7 +73,11 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("part", nargs="*", help=f"{', '.join(PARTS)}; all where none is named")
     much = parser.add_mutually_exclusive_group()
-    much.add_argument("--quick", action="store_true", help="once, and small: about two minutes; into build/")
+    much.add_argument(
+        "--quick",
+        action="store_true",
+        help="cost, streams, latency (or what is named) once and small: two minutes; into build/",
+    )
     much.add_argument("--long", action="store_true", help="more rounds of more events: an hour or two")
     parser.add_argument("--rounds", type=int, help="instead of what these say")
     parser.add_argument("--resume", action="store_true", help="leave out what this code has measured already")
@@ -89,13 +98,14 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(name: str, size: Size, environments: Path, store: Store, command: str) -> None:
-    begun, load = time.time(), os.getloadavg()[0]
-    console.print(f"{name} ...", markup=False)
+def _measure(names: Sequence[str], size: Size, environments: Path, store: Store, command: str) -> None:
+    """Each part is stored as soon as it is done, so a run that is cut can go on with --resume."""
     with tempfile.TemporaryDirectory(prefix="monitor-bench-") as scratch, Bench(Path(scratch), size) as bench:
-        figures = PARTS[name](bench, environments)
-    store.put(name, figures, about(command, size.words, begun, load))
-    console.print(f"{name}: {time.time() - begun:.0f} s", markup=False)
+        for name in names:
+            begun, load = time.time(), os.getloadavg()[0]
+            console.print(f"{name} ...", markup=False)
+            store.put(name, PARTS[name](bench, environments), about(command, size.words, begun, load))
+            console.print(f"{name}: {time.time() - begun:.0f} s", markup=False)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.performance import svg
-from benchmarks.performance.parts.forward import SIZES, intensity
 from benchmarks.performance.svg import Line
 
 Figures = Mapping[str, dict[str, Any]]
@@ -46,8 +45,8 @@ def latency(found: dict[str, Any]) -> str:
 
 
 def stages(cost: dict[str, Any], profile: dict[str, Any]) -> str:
-    """The service's CPU of an event, split as the profiler saw it; the wait in `poll` and `publish` is no CPU."""
-    whole, shares = cost["cost"]["monitor"]["median"], profile["profiler"]
+    """The service's CPU of an event, split as the profiler saw the samples that did not wait."""
+    whole, shares = cost["cost"]["monitor"]["median"], profile["active"]
     rows = {
         "raw consume + raw forward": {
             "consume (poll)": cost["cost"]["consume"]["median"],
@@ -62,13 +61,18 @@ def stages(cost: dict[str, Any], profile: dict[str, Any]) -> str:
 
 def roofline(found: dict[str, Any]) -> str:
     flops, bandwidth = found["flops"]["median"], found["bandwidth"]["median"]
-    ridge = flops / bandwidth
-    left, right = min(ridge, intensity(SIZES[0])) / 4, intensity(SIZES[-1]) * 4
+    ridge, intensity = flops / bandwidth, {size: float(value) for size, value in found["intensity"].items()}
+    left, right = min(ridge, *intensity.values()) / 4, max(intensity.values()) * 4
     roof = [(left, left * bandwidth / 1e9), (ridge, flops / 1e9), (right, flops / 1e9)]
     series = [Line("roof of one core", roof, dashed=True)]
     for runtime in ("onnx", "torch"):
-        points = [(intensity(size), found[runtime][str(size)]["median"] * found["operations"] / 1e9) for size in SIZES]
-        series.append(Line(f"{runtime}, batches of {', '.join(map(str, SIZES))}", points))
+        points = [(at, found[runtime][size]["median"] * found["operations"] / 1e9) for size, at in intensity.items()]
+        series.append(Line(runtime, points))
     return svg.lines(
-        "Roofline of the forward pass", "operations for each byte", "GFLOP/s", series, log_x=True, log_y=True
+        "Roofline of the forward pass",
+        f"operations for each byte, in batches of {', '.join(intensity)}",
+        "GFLOP/s",
+        series,
+        log_x=True,
+        log_y=True,
     )

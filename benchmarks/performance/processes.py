@@ -84,6 +84,11 @@ class Process:
         if self.ended:
             sys.exit(f"a process ended with code {self._process.returncode}:\n{tail(self.log)}")
 
+    def told(self) -> dict[str, Any]:
+        """The last line of its log, as JSON."""
+        found: dict[str, Any] = json.loads(self.log.read_text(encoding="utf-8").splitlines()[-1])
+        return found
+
     def end(self) -> None:
         if not self.ended:
             self.go_on()
@@ -112,8 +117,7 @@ def run(
     with Process(command, output, core, environment) as child:
         if child._process.wait() != 0:
             sys.exit(f"{command[:4]} failed:\n{tail(output)}")
-    found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8").splitlines()[-1])
-    return found
+    return child.told()
 
 
 def cpu_seconds(pid: int) -> float:

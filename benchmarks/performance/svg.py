@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from monitor.evaluation.charts import Axis
 from monitor.web.markup import Html, tag
 
-COLOURS = ("#2a6fbb", "#d9722e", "#2f8f5b", "#8a5bb0", "#b0413e", "#6b7280", "#b8912b")
+COLOURS = ("#2a6fbb", "#d9722e", "#2f8f5b", "#8a5bb0", "#b0413e", "#6b7280", "#b8912b", "#4b9aa8", "#c65b8a")
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 78, 24, 40, 52
+LEFT, RIGHT, TOP, BOTTOM = 78, 24, 58, 52
 _FONT = "system-ui, sans-serif"
 
 
@@ -43,8 +43,8 @@ def lines(title: str, across: str, up: str, series: Sequence[Line], *, log_x: bo
         ]  # fmt: skip
         if not line.dashed:
             shapes += [tag("circle", cx=f"{a:.1f}", cy=f"{b:.1f}", r="3", fill=colour) for a, b in places]
-    grid = [_tick(_x(x, value), None, words(value)) for value in x.ticks(6)]
-    grid += [_tick(None, _y(y, value), words(value)) for value in y.ticks(5)]
+    grid = [_tick(_x(x, value), None, words(value)) for value in _ticks(x)]
+    grid += [_tick(None, _y(y, value), words(value)) for value in _ticks(y)]
     names = [(line.name, COLOURS[number % len(COLOURS)]) for number, line in enumerate(series)]
     return _page(title, across, up, [*grid, *shapes], names, HEIGHT)
 
@@ -87,6 +87,15 @@ def _axis(values: Sequence[float], log: bool) -> Axis:
     return Axis(0.0, max(values) * 1.1 or 1.0)
 
 
+def _ticks(axis: Axis) -> list[float]:
+    """Round values; of a logarithmic axis the powers of ten, and 2 and 5 times them where these are few."""
+    found = axis.ticks(6)
+    if not axis.log or len(found) > 2:
+        return found
+    decades = [10.0**power for power in range(-9, 13)]
+    return [step * ten for ten in decades for step in (1, 2, 5) if axis.low <= step * ten <= axis.high]
+
+
 def _x(axis: Axis, value: float) -> float:
     return LEFT + float(axis.at(value)) * (WIDTH - LEFT - RIGHT)
 
@@ -116,11 +125,14 @@ def _text(text: str, x: float, y: float, anchor: str, weight: str | None = None)
 def _page(
     title: str, across: str, up: str, shapes: Sequence[Html], names: Sequence[tuple[str, str]], height: int
 ) -> str:
-    legend, at = [], float(LEFT)
+    legend, at, top = [], float(LEFT), 24
     for name, colour in names if len(names) > 1 else ():
-        legend.append(tag("rect", x=f"{at:.1f}", y="24", width="10", height="10", fill=colour))
-        legend.append(_text(name, at + 14, 33, "start"))
-        at += 30 + 6.6 * len(name)
+        width = 30 + 6.6 * len(name)
+        if at + width > WIDTH:
+            at, top = float(LEFT), top + 17
+        legend.append(tag("rect", x=f"{at:.1f}", y=str(top), width="10", height="10", fill=colour))
+        legend.append(_text(name, at + 14, top + 9, "start"))
+        at += width
     labels = [_text(title, LEFT, 16, "start", "600"), _text(across, (LEFT + WIDTH - RIGHT) / 2, height - 14, "middle")]
     if up:
         turned = f"rotate(-90 16 {height / 2:.0f})"

@@ -13,7 +13,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"(?P<count>\d+(\.\d*)?|\.\d+)(/(?P<unit>s|min|h|d))?")
 
 
-class Rate(click.ParamType):
+class Rate(click.ParamType[float]):
     """Events of one stream: `10`, `10/s`, `1/min`, `4/h`; a second."""
 
     name = "rate"
@@ -58,12 +58,12 @@ def size(
 
 
 def _lines(streams: int, shape: Shape, found: Plan) -> list[tuple[str, str]]:
-    bottleneck = "more than one core can take" if found.core > 1 else f"{found.core:.0%} of a core each"
+    share = f"{found.core:.0%}" if found.core >= 0.01 else "less than 1%"
     back = f"{_seconds(found.replay)} to rebuild the windows from the topic ({REPLAY:,} records/s)"
     return [
         ("events", f"{found.rate:,.4g}/s" if found.rate < 10 else f"{found.rate:,.0f}/s"),
         ("one core", f"{found.capacity:,.0f}/s ({shape.event:.1f} µs of CPU an event)"),
-        ("members", f"{found.members:,} ({bottleneck}); the input needs at least as many partitions"),
+        ("members", f"{found.members:,} ({share} of a core each); the input needs at least as many partitions"),
         ("memory", f"{_mib(found.request)} each, limit {_mib(found.limit)} ({shape.stream:,.0f} bytes a stream)"),
         ("streams", f"{math.ceil(streams / found.members):,} each"),
         ("restart", f"{back}; with a volume of {_mib(found.volume)} each: seconds"),

@@ -107,9 +107,10 @@ def _figures(
     base = [a + b for a, b in zip(costs["consume"], costs["forward"], strict=True)]
     ours, cheapest = found["monitor"], found.get("monitor, linear detector", [])
     ratio = [one.cost / bottom for one, bottom in zip(ours, base, strict=True)]
-    times, saving = {}, {}
+    times, saving, by_cpu = {}, {}, {}
     for name in PEERS:
         if name in rates:
+            by_cpu[name] = middle([other / one.cost for one, other in zip(ours, costs[name], strict=True)])
             times[name] = middle([one.rate / other for one, other in zip(ours, rates[name], strict=True)])
             saving[name] = middle([one.rate / other for one, other in zip(cheapest, rates[name], strict=True)])
     return {
@@ -125,6 +126,7 @@ def _figures(
         "base": middle(base),
         "ratio": middle(ratio),
         "times": times,
+        "times by CPU": by_cpu,
         "times of the linear detector": saving,
         "stages": {stage: middle([one[stage] / events * 1e6 for one in stages]) for stage in STAGES},
         "rounds": {name: [one.plain() for one in values] for name, values in found.items()},

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.performance import environments
 from benchmarks.performance.bench import Bench, Member, console
 from benchmarks.performance.parts.cost import STREAMS
+from benchmarks.performance.processes import START_SECONDS
 from benchmarks.performance.workload import INTERVAL, send
 from monitor.metrics import STAGES
 
@@ -34,6 +35,9 @@ FRAMES = {
 }
 """The functions whose calls the stages time."""
 OTHER = "between the stages"
+THREADS = "the client's threads"
+WAITING = ("threading.py", "selectors.py", "socketserver.py")
+"""Files whose functions wait for others, and use no CPU."""
 TOP = 12
 
 
@@ -75,7 +79,7 @@ def measure(bench: Bench, folder: Path) -> dict[str, Any]:
     told = {
         s: after[f"monitor_stage_seconds_sum/{s}"] - before.get(f"monitor_stage_seconds_sum/{s}", 0) for s in STAGES
     }
-    sampled, top = _read(raw)
+    sampled, active, top = _read(raw)
     total = sum(sampled.values()) or 1
     ours = {stage: value / wall for stage, value in told.items()} | {OTHER: 1 - sum(told.values()) / wall}
     theirs = {stage: sampled[stage] / total for stage in (*STAGES, OTHER)}
@@ -87,6 +91,7 @@ def measure(bench: Bench, folder: Path) -> dict[str, Any]:
         "left": left,
         "metrics": ours,
         "profiler": theirs,
+        "active": {stage: count / (sum(active.values()) or 1) for stage, count in sorted(active.items())},
         "difference": largest,
         "top": [[name, count / total] for name, count in top.most_common(TOP)],
     }
@@ -94,27 +99,34 @@ def measure(bench: Bench, folder: Path) -> dict[str, Any]:
 
 def _at_commit(bench: Bench, member: Member, group: str) -> tuple[dict[str, float], float]:
     """The metrics right after a batch, and when that was: the stages of a batch are told when all of it is done."""
-    done = bench.committed(group)
+    done, deadline = bench.committed(group), time.monotonic() + START_SECONDS
     while bench.committed(group) == done:
         member.process.check()
+        if time.monotonic() > deadline:
+            sys.exit("the profiled member commits nothing more: it has drained its backlog, or it is stuck")
         time.sleep(0.005)
     now = time.perf_counter()
     return member.metrics(), now
 
 
-def _read(raw: Path) -> tuple[Counter[str], Counter[str]]:
-    """Samples of the main thread by stage, and by the function that was running."""
+def _read(raw: Path) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Samples of the main thread by stage; those of all threads that did not wait, by stage; the main thread's by the
+    function that was running.
+    """
     stages: Counter[str] = Counter()
+    active: Counter[str] = Counter()
     running: Counter[str] = Counter()
     for line in raw.read_text(encoding="utf-8").splitlines():
-        stack, _, count = line.rpartition(" ")
-        frames = [_short(frame) for frame in stack.split(";")]
-        if not any("MainThread" in frame for frame in frames[:2]):
-            continue
-        stage = next((FRAMES[start] for frame in frames for start in FRAMES if _is(frame, start)), OTHER)
-        stages[stage] += int(count)
-        running[frames[-1]] += int(count)
-    return stages, running
+        stack, _, text = line.rpartition(" ")
+        frames, count = [_short(frame) for frame in stack.split(";")], int(text)
+        stage = THREADS
+        if any("MainThread" in frame for frame in frames[:2]):
+            stage = next((FRAMES[start] for frame in frames for start in FRAMES if _is(frame, start)), OTHER)
+            stages[stage] += count
+            running[frames[-1]] += count
+        if not any(f"{file}:" in frames[-1] for file in WAITING):
+            active[stage] += count
+    return stages, active, running
 
 
 def _is(frame: str, start: str) -> bool:
@@ -126,8 +138,7 @@ def _is(frame: str, start: str) -> bool:
 def _short(frame: str) -> str:
     """`poll (/a/b/monitor/kafka/source.py:12)` with the path from the package on."""
     name, _, place = frame.partition(" (")
-    for root in ("/site-packages/", "/lib/python3", "/monitor/"):
+    for root, kept in (("/site-packages/", ""), ("/monitor/", "monitor/")):
         if root in place:
-            kept = place.rpartition(root)[2]
-            return f"{name} ({'monitor/' if root == '/monitor/' else ''}{kept}"
-    return frame
+            return f"{name} ({kept}{place.rpartition(root)[2]}"
+    return f"{name} ({place.rpartition('/')[2]}" if place else frame

@@ -19,6 +19,8 @@ from benchmarks.performance.results import middle
 from benchmarks.performance.workload import FEATURES, INTERVAL, WINDOW, Load, command, send
 
 MINUTE = 60.0
+PAST = 1800.0
+"""Seconds ago that the snapshots' newest events are: backlogs come after them, and before what is sent as of now."""
 GOAL = 1.25 * WINDOW * FEATURES * 4 + 200
 """Bytes a stream may take."""
 
@@ -84,7 +86,7 @@ def measure(bench: Bench, _folder: Path) -> dict[str, Any]:
 def started(bench: Bench, name: str, streams: int, stack: ExitStack, **sections: Any) -> Level:
     """A member that has all these streams with whole windows, and nothing to read yet."""
     topic, group = bench.topic(name), f"{name}-{bench.number('group')}"
-    begin = time.time()
+    begin = time.time() - PAST
     folder = bench.snapshot(topic, group, streams, begin)
     recovery = {"state_dir": str(folder), "snapshot_every": 86_400}
     member = bench.member(topic, group, recovery=recovery, **sections)
@@ -116,33 +118,31 @@ def sustained(bench: Bench, level: Level) -> dict[str, Any]:
     process = level.member.process
     process.go_on()
     load = level.more(round(rate * seconds), rate=rate)
-    before = bench.committed(level.group)
+    before, written = bench.committed(level.group), bench.ends(load.topic)
+    begun, cpu = time.perf_counter(), process.cpu()
+    lag: list[tuple[float, int]] = []
     with Process(command(load), bench.scratch / "load.log", SHARED) as sender:
-        begun, cpu = time.perf_counter(), process.cpu()
-        lag: list[tuple[float, float]] = []
         while not sender.ended:
             time.sleep(0.5)
             process.check()
-            passed = time.perf_counter() - begun
-            done = bench.committed(level.group) - before
-            if passed < seconds:
-                lag.append((passed, rate * passed - done))
-        sending = time.perf_counter() - begun
-    bench.drained([process], level.group, before, load.count)
-    wall, used = time.perf_counter() - begun, process.cpu() - cpu
+            behind = bench.ends(load.topic) - written - (bench.committed(level.group) - before)
+            lag.append((time.perf_counter() - begun, behind))
+        sending, ended = float(sender.told()["seconds"]), time.perf_counter()
+    bench.drained([process], level.group, before, load.count, at_once=True)
+    settled, used = time.perf_counter() - ended, process.cpu() - cpu
     half = len(lag) // 2
     return {
         "streams": level.streams,
-        "rate": rate,
+        "rate": load.count / sending,
         "seconds": sending,
-        "settled": wall,
-        "core": used / wall,
+        "settled": settled,
+        "core": used / sending,
         "lag": lag,
-        "lag of the first half": _mean(lag[2:half]),
+        "lag of the first half": _mean(lag[: max(1, half)]),
         "lag of the second half": _mean(lag[half:]),
         "memory": process.resident(),
     }
 
 
-def _mean(lag: list[tuple[float, float]]) -> float:
+def _mean(lag: list[tuple[float, int]]) -> float:
     return sum(behind for _, behind in lag) / max(1, len(lag))
