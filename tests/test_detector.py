@@ -127,6 +127,16 @@ def test_scores_do_not_depend_on_the_batch_up_to_4096_windows(runtime: str, hidd
 
 @settings(deadline=None, max_examples=20)
 @given(shape=shapes, seed=st.integers(0, 9))
+def test_scores_do_not_depend_on_the_threads(shape: dict[str, int], seed: int) -> None:
+    """Their number follows the CPU limit of the pod, where none is set, and a pod moves."""
+    windows = noise(150, shape["window"], shape["features"], seed)
+    alone, two, four = (untrained(**shape | {"threads": threads})["onnx"].score(windows) for threads in (1, 2, 4))
+    assert rows(two, slice(None)) == rows(alone, slice(None))
+    assert rows(four, slice(None)) == rows(alone, slice(None))
+
+
+@settings(deadline=None, max_examples=20)
+@given(shape=shapes, seed=st.integers(0, 9))
 def test_the_runtimes_agree(shape: dict[str, int], seed: int) -> None:
     both = untrained(**shape)
     windows = noise(20, shape["window"], shape["features"], seed)
