@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from monitor.local_kafka import free_ports
 from tests.forward.hook import Hook
 from tests.integration.conftest import deploy, deployment, model  # noqa: F401  fixtures
-from tests.integration.running import Deployment, until
+from tests.integration.running import Deployment, Monitor, until
 from tests.watching import alertmanager, prometheus
 from tests.watching.test_rules import RULES
 
@@ -90,3 +91,28 @@ def test_brokers_that_are_away_are_told_by_a_member_that_is_alive(
         until(lambda: told(hook, "MonitorNotReady", "firing"), scraper.tail, "the other alert", PATIENCE)
         assert service.get("/livez")[0] == 200
         assert not told(hook, "MonitorDown", "firing")
+
+
+def test_who_can_forward_no_alerts_is_told_to_people_and_so_is_its_death(hook: Hook, tmp_path: Path) -> None:
+    """`monitor forward` without brokers: the way of a fault needs none of them."""
+    settings = {"kafka": {"bootstrap_servers": "127.0.0.1:1"}, "web": {"port": 0, "host": "127.0.0.1"}}
+    file = tmp_path / "monitor.yaml"
+    file.write_text(json.dumps({**settings, "log": {"format": "json"}, "forward": {"url": "http://127.0.0.1:1"}}))
+    member = Monitor(tmp_path / "forward.log", "forward", "-c", file)
+    try:
+        address = urllib.parse.urlsplit(member.url).netloc
+        with (
+            alertmanager.Alertmanager(tmp_path / "alertmanager", hook.url, group_by="alertname") as router,
+            prometheus.Prometheus(
+                tmp_path / "prometheus", {"pumps": address}, hurried(tmp_path / "rules"), router.url
+            ) as scraper,
+        ):
+            (fired, *_) = until(
+                lambda: told(hook, "MonitorForwardFailing", "firing"), scraper.tail, "the alert", PATIENCE
+            )
+            assert fired["annotations"]["runbook_url"] == "docs/operating.md#monitorforwardfailing"
+            assert not told(hook, "MonitorForwardDown", "firing")
+            member.kill()
+            until(lambda: told(hook, "MonitorForwardDown", "firing"), scraper.tail, "the other alert", PATIENCE)
+    finally:
+        member.kill()
