@@ -100,7 +100,7 @@ def test_the_capture_is_whole_small_and_holds_what_its_labels_say() -> None:
     for path in (NORMAL, ATTACKS):
         source = sources.of_files([path], Mapping(), feed)
         times = [time for vectors in source.vectors() for time in vectors.time.tolist()]
-        assert not source.tally.lines()
+        assert not list(source.tally.lines())
         spans.append((min(times), max(times)))
     assert spans[0][1] < spans[1][0]
     for attack in labelled:
