@@ -68,7 +68,11 @@ def _handler(hook: Hook) -> type[BaseHTTPRequestHandler]:
                 super().handle()
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            size = int(self.headers["Content-Length"])
+            body = self.rfile.read(size)
+            if len(body) < size:  # its sender was killed amid it
+                self.close_connection = True
+                return
             posted = Posted(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             hook.posted.append(posted)
             code = hook.answer(posted)
