@@ -84,7 +84,7 @@ def test_members_killed_at_any_time_with_half_of_the_events_hostile_cost_and_dou
     proven(found, world, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("kill-at-least-once", 3), ("zombie", 0)])
+@pytest.mark.parametrize(("kind", "seed"), [("kill-at-least-once", 3), ("zombie", 0), ("broker-kill-at-commit", 1)])
 def test_a_fault_of_each_kind_costs_and_doubles_nothing(kind: str, seed: int, world: World, tmp_path: Path) -> None:
     proven(short(plan(kind, seed)), world, tmp_path / "run")
 
