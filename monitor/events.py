@@ -114,12 +114,11 @@ class Decoder:
             for row in np.flatnonzero(age > rules.max_age).tolist():
                 behind = f"time {batch.time[row]:.3f} is {age[row]:.0f} s before the record"
                 faults[row] = Reason.TOO_OLD, f"{behind} (events.max_age is {rules.max_age:g})"
-        if self._codec.looks_again:
-            for row in np.flatnonzero(np.isnan(batch.values).any(axis=1)).tolist():
-                try:
-                    self._codec.look_again(records[row].value or b"")
-                except NotAnEventError as fault:
-                    faults[row] = fault.reason, fault.detail
+        for row in np.flatnonzero(np.isnan(batch.values).any(axis=1)).tolist():
+            try:
+                self._codec.look_again(records[row].value or b"")
+            except NotAnEventError as fault:
+                faults[row] = fault.reason, fault.detail
         infinite = np.isinf(batch.values)
         if rules.non_finite == "impute":
             batch.values[infinite] = nan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import nan
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 
@@ -37,9 +37,6 @@ def refuse(reason: Reason, detail: str) -> NoReturn:
 class Codec(ABC):
     """Reads the values of one topic, for the features of one artefact in its order."""
 
-    looks_again: ClassVar[bool] = True
-    """Whether a row in which a number is NaN may be at fault: then `look_again` decides."""
-
     def __init__(self, layout: Layout, rules: config.Events) -> None:
         self._layout = layout
         self._rules = rules
@@ -56,8 +53,7 @@ class Codec(ABC):
     def categories(self, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Rows -> (categories, N): the values of each feature that is a category; NaN where it is missing."""
 
-    @abstractmethod
-    def look_again(self, value: bytes) -> None:
+    def look_again(self, value: bytes) -> None:  # noqa: B027  most have nothing to look for
         """Raises `NotAnEventError` where the NaN that was read is one that the policies refuse."""
 
     def sized(self, value: bytes | None) -> bytes:

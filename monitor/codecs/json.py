@@ -24,9 +24,10 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)  # a text'
 
 
 class JsonCodec(Codec):
-    """Members other than the three are allowed and not read."""
+    """Members other than the three are allowed and not read.
 
-    looks_again = False  # JSON has no NaN: one that is read was let through by a policy
+    JSON has no NaN: one that was read has been let through by a policy, and there is nothing to look at again.
+    """
 
     def __init__(self, layout: Layout, rules: config.Events) -> None:
         super().__init__(layout, rules)
@@ -48,9 +49,6 @@ class JsonCodec(Codec):
 
     def categories(self, rows: Sequence[Any]) -> list[list[Any]]:
         return typed.categories(rows, self._layout)
-
-    def look_again(self, value: bytes) -> None:
-        self._members.read(value)
 
     def _checked_unread(self, value: bytes | None) -> bytes:
         """What the typed call does not look at in members that it skips, so that nothing depends on the way taken."""
