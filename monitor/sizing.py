@@ -1,7 +1,9 @@
 """How many members some streams need, with which CPU and memory: formulas with measured constants. Pure.
 
-The constants are of one core of the machine in docs/performance.md (JSON, exactly once, ONNX Runtime), which prints
-beside them what its last run measured. Another processor has others: measure it with `make bench PART=cost`.
+The constants are of one core of the machine in docs/performance.md (JSON, exactly once, ONNX Runtime). `READ`,
+`OPERATION` and `LINEAR` are fitted to three rows of its table: every window scored, one in eight, and without a network.
+`FEATURE` and `CELL` were timed in one process that had company. Another processor has others: measure it with
+`make bench PART=cost`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from typing import Literal
 
 Network = Literal["lstm", "linear"]
 
-READ = 9.0
+READ = 11.0
 """Microseconds of CPU of an event: the client, the window's bookkeeping, incidents, its share of the publish."""
 FEATURE = 0.13
 """Microseconds for each feature: decoding."""
 CELL = 0.0016
 """Microseconds for each value of a scored window: copying it to where the model reads it."""
-OPERATION = 1.2e-5
+OPERATION = 1.55e-5
 """Microseconds for each operation of the LSTM's forward pass, in batches."""
-LINEAR = 4.0
+LINEAR = 6.5
 """Microseconds of a window in the detector without a network."""
 PROCESS = 150 * 2**20
 """Bytes of a member without streams: Python, libraries, model."""
