@@ -1,7 +1,7 @@
 """How many members some streams need, with which CPU and memory: formulas with measured constants. Pure.
 
 The constants are of one core of the machine in docs/performance.md (JSON, exactly once, ONNX Runtime). `READ`,
-`OPERATION` and `LINEAR` are fitted to three rows of its table: every window scored, one in eight, and without a network.
+`OPERATION` and `LINEAR` are fitted to three rows of its table: every window scored, one in eight, without a network.
 `FEATURE` and `CELL` were timed in one process that had company. Another processor has others: measure it with
 `make bench PART=cost`.
 """
