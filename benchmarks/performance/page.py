@@ -73,7 +73,7 @@ def _goals(found: Mapping[str, Figures]) -> str:
     add("throughput / Quix Streams", "cost", ">= 6.5", 6.5, lambda f: times(f, "Quix Streams"))
     add("throughput / kafka-python loop", "cost", ">= 5.5", 5.5, lambda f: times(f, LOOP))
     add(
-        "the same with the cheapest scheme of equal detection, slower of the two ratios",
+        "the same without a network, slower of the two ratios; that it detects as much is not shown at this window",
         "cost",
         ">= 20",
         20,

@@ -13,12 +13,12 @@ What a sink needs of the source it commits for:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate, takewhile
-from typing import Any, Literal
+from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import ConsumerGroupMetadata, MemberState
@@ -28,6 +28,7 @@ from monitor.batch import Record
 from monitor.checkpoint import Checkpoint
 from monitor.errors import MonitorError
 from monitor.kafka.connect import options, translated
+from monitor.kafka.moves import Listener, Move, keep_joining
 from monitor.kafka.orphans import Orphans
 from monitor.kafka.recovery import Recovery
 from monitor.ports import Polled, Progress, Restart
@@ -37,7 +38,6 @@ log = logs.get("kafka.source")
 _METADATA_AGE = 60.0  # s; added partitions, and a topic that was made anew, are noticed so soon at the latest
 _RECOVERING_WAIT = 0.05  # s; how long a poll waits for records, or for incident state, while partitions are recovered
 _LEAVING = 2.0  # s; a coordinator that is amid a rebalance answers when that is over, and need not be waited for
-_Move = tuple[Literal["gained", "lost"], frozenset[int]]
 
 
 class KafkaSource:
@@ -53,7 +53,7 @@ class KafkaSource:
         self._settings = settings
         self._topic = topics.input.name
         self._topic_id: Any = None
-        self._moves: deque[_Move] = deque()
+        self._moves: deque[Move] = deque()
         self._gained: dict[int, Restart] = {}  # reported, not started
         self._next: dict[int, int] = {}  # started: next offset to bring
         self._done: dict[int, int] = {}  # gained or started: next offset as far as is known to be committed
@@ -82,7 +82,7 @@ class KafkaSource:
             )
             self._recovery = Recovery(self._consumer, settings, topics, recovery, self._commit, self._check_topic)
             self._orphans = Orphans(self._consumer, settings.group, self._topic)
-            self._consumer.subscribe([self._topic], listener=_Listener(self._consumer, self._moves))
+            self._consumer.subscribe([self._topic], listener=Listener(self._consumer, self._moves))
 
     @property
     def membership(self) -> Any:
@@ -212,7 +212,7 @@ class KafkaSource:
         self._consumer.resume(*places)
         polled: dict[TopicPartition, list[Record]] = {}
         with self._translated("polling"):
-            self._keep_joining()
+            keep_joining(self._consumer)
             self._orphans.look()
             try:
                 polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
@@ -335,40 +335,8 @@ class KafkaSource:
             except kafka_errors.FencedInstanceIdError as error:
                 raise self._fenced() from error
 
-    def _keep_joining(self) -> None:
-        # Where a rebalance that this member asked for (a partition was added) outlasts a poll, kafka-python 3.0.12
-        # forgets in the next one that it is under way: the member would stay without partitions and heartbeat for ever.
-        coordinator = self._consumer._coordinator
-        if coordinator._join_task is not None:
-            coordinator.request_rejoin()
-
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
-    """Notes the moves, from whichever thread of the client calls; the loop reads them after its poll."""
-
-    def __init__(self, consumer: Any, moves: deque[_Move]) -> None:
-        self._consumer = consumer
-        self._moves = moves
-
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        # A position and a pause at once: else the client would look for the committed offset by itself, and fetch.
-        for place in assigned:
-            self._consumer.seek(place, 0)
-            self._consumer.pause(place)
-        self._note("gained", assigned)
-
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        self._note("lost", revoked)
-
-    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        self._note("lost", lost)
-
-    def _note(self, what: Literal["gained", "lost"], partitions: Sequence[TopicPartition]) -> None:
-        if partitions:
-            self._moves.append((what, frozenset(partition.partition for partition in partitions)))
 
 
 def _size(record: Record) -> int:

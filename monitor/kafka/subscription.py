@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
@@ -20,6 +20,7 @@ from monitor import config, logs
 from monitor.batch import Record
 from monitor.errors import MonitorError
 from monitor.kafka.connect import options, translated
+from monitor.kafka.moves import Listener, Move, keep_joining
 from monitor.kafka.orphans import Orphans
 from monitor.ports import Place, Taken
 
@@ -28,7 +29,6 @@ log = logs.get("kafka.subscription")
 _RECORDS = 500  # at once
 _BYTES = 4 * 2**20  # that the client fetches at once
 _LEAVING = 2.0  # s; a coordinator that is amid a rebalance need not be waited for
-_Move = tuple[Literal["gained", "lost"], frozenset[int]]
 
 
 class Subscription:
@@ -39,7 +39,7 @@ class Subscription:
         self._kafka = kafka
         self._topic = topic
         self._start_at = start_at
-        self._moves: deque[_Move] = deque()
+        self._moves: deque[Move] = deque()
         self._gained: set[int] = set()  # what is committed is not known yet
         self._done: dict[int, int] = {}  # of those that are read: records before this offset are known
         self._coordinator_met = False
@@ -65,7 +65,7 @@ class Subscription:
         try:
             self._require_topic()
             self._orphans = Orphans(self._consumer, group, topic)
-            self._consumer.subscribe([topic], listener=_Listener(self._consumer, self._moves))
+            self._consumer.subscribe([topic], listener=Listener(self._consumer, self._moves))
         except BaseException:
             self._consumer.close(autocommit=False)
             raise
@@ -150,9 +150,7 @@ class Subscription:
         self._consumer.pause(*(self._consumer.assignment() - places))
         self._consumer.resume(*places)
         with translated(self._kafka, f"reading {self._topic}"):
-            coordinator = self._consumer._coordinator
-            if coordinator._join_task is not None:
-                coordinator.request_rejoin()  # as KafkaSource does: kafka-python 3.0.12 forgets a rebalance under way
+            keep_joining(self._consumer)
             self._orphans.look()
             try:
                 polled: dict[TopicPartition, list[Record]] = self._consumer.poll(timeout_ms=round(seconds * 1000))
@@ -239,28 +237,3 @@ def _place_of(offset: int, metadata: str | None) -> Place:
     except (ValueError, KeyError, TypeError):
         again = 0
     return Place(offset, max(0, offset - again) if isinstance(again, int) else offset)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
-    """Notes the moves; the loop reads them after its poll."""
-
-    def __init__(self, consumer: Any, moves: deque[_Move]) -> None:
-        self._consumer = consumer
-        self._moves = moves
-
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        # A position and a pause at once: else the client would look for the committed offset by itself, and fetch.
-        for place in assigned:
-            self._consumer.seek(place, 0)
-            self._consumer.pause(place)
-        self._note("gained", assigned)
-
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        self._note("lost", revoked)
-
-    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        self._note("lost", lost)
-
-    def _note(self, what: Literal["gained", "lost"], partitions: Sequence[TopicPartition]) -> None:
-        if partitions:
-            self._moves.append((what, frozenset(place.partition for place in partitions)))
